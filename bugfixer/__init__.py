@@ -1,0 +1,1 @@
+"""Bug reports: taken, grouped, analysed, resolved."""

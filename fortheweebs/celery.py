@@ -1,0 +1,51 @@
+"""The Celery application and its schedule. The schedule is code: no form edits it."""
+
+import os
+from typing import Any
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fortheweebs.settings")
+
+app = Celery("fortheweebs")
+
+
+def _options() -> dict[str, Any]:
+    from django.conf import settings
+
+    return {
+        "broker_url": settings.CELERY_BROKER_URL,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {
+            **settings.REDIS_TIMEOUTS,
+            "visibility_timeout": 120,
+            # The default sweep (10 x 10) brings a lost task back after 100 s.
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+        },
+        # A hung broker blocked delay() for more than 40 s without these two.
+        "task_publish_retry_policy": {"max_retries": 0},
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        "task_ignore_result": True,
+        "task_time_limit": 60,
+        "timezone": "UTC",
+        "worker_hijack_root_logger": False,
+        "beat_max_loop_interval": 5,
+        "beat_schedule": SCHEDULE,
+        "beat_schedule_filename": str(settings.RUN_DIR / "beat-schedule"),
+    }
+
+
+SCHEDULE: dict[str, dict[str, Any]] = {
+    # A second pair of hands beside the watchdog, which sequences every second.
+    "sequence": {"task": "ledger.tasks.sequence", "schedule": 10.0},
+    "verify-ledger": {"task": "ledger.tasks.verify", "schedule": 86400.0},
+    "watchdog-check": {"task": "health.tasks.watchdog_check", "schedule": 30.0},
+    "count-reports": {"task": "bugfixer.tasks.count_reports", "schedule": 5.0},
+    "analyze-wanted": {"task": "bugfixer.tasks.analyze_wanted", "schedule": 30.0},
+    "prune-reports": {"task": "bugfixer.tasks.prune_reports", "schedule": 86400.0},
+}
+app.config_from_object(_options)
+app.autodiscover_tasks(["ledger", "health", "bugfixer"])

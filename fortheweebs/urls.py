@@ -1,0 +1,25 @@
+"""Where each path leads. The probes and /status are answered ahead of Django."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+handler400 = "fortheweebs.api.bad_request"
+handler403 = "fortheweebs.api.forbidden"
+handler404 = "fortheweebs.api.not_found"
+handler500 = "fortheweebs.api.server_error"
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/status"), name="home"),
+    path("api/health/", include("health.urls")),
+    path("api/ledger/", include("ledger.urls")),
+    path("api/bug-fixer/", include("bugfixer.urls")),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path(
+        "api/docs",
+        SpectacularSwaggerSplitView.as_view(url_name="schema"),
+        name="docs",
+    ),
+    path("admin/", admin.site.urls),
+]

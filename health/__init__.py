@@ -1,0 +1,1 @@
+"""Probes, watchdog and metrics."""

@@ -1,0 +1,5 @@
+"""Routes of the health API."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

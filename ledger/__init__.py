@@ -1,0 +1,1 @@
+"""Artifacts, tree and proofs: the ground floor."""

@@ -1,0 +1,1 @@
+"""Plain builders of the objects that tests arrange."""
