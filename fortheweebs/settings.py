@@ -198,7 +198,9 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "admin:login"
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA_DIR / "static"
+# The image carries its static files beside the code; elsewhere they lie in DATA_DIR.
+_baked = BASE_DIR / "staticfiles"
+STATIC_ROOT = _baked if _baked.is_dir() else DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
