@@ -1,0 +1,37 @@
+"""Where the processes of one installation meet: files under DATA_DIR/run."""
+
+from functools import cache
+from pathlib import Path
+
+from django.conf import settings
+
+
+def run_dir() -> Path:
+    """Return DATA_DIR/run, made on first use."""
+    path = Path(settings.RUN_DIR)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def snapshot_file() -> Path:
+    """Return the file that the holder of the sampler lock replaces."""
+    return Path(settings.RUN_DIR) / "snapshot.json"
+
+
+def lock_file() -> Path:
+    """Return the file whose flock makes a process the sampler."""
+    return run_dir() / "sampler.lock"
+
+
+def drain_file() -> Path:
+    """Return the file whose presence says: send nothing new here."""
+    return Path(settings.RUN_DIR) / "drain"
+
+
+@cache
+def machine_boot() -> str:
+    """Return the id of this boot of the machine; monotonic clocks agree within it."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
