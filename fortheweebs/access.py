@@ -34,12 +34,13 @@ class StaffSessionAuthentication(SessionAuthentication):
 class LoopbackOperator(AnonymousUser):
     """A direct local caller under LOCAL_OPERATOR=1: an operator of the API only."""
 
-    is_staff = True
-    is_active = True
+    # Django types an anonymous user as never staff, never active.
+    is_staff = True  # type: ignore[assignment]
+    is_active = True  # type: ignore[assignment]
     actor = "loopback"
 
     @property
-    def is_authenticated(self) -> bool:
+    def is_authenticated(self) -> bool:  # type: ignore[override]
         """Say yes: the peer address is the credential."""
         return True
 

@@ -71,10 +71,10 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
         exc = exceptions.PermissionDenied()
     if not isinstance(exc, exceptions.APIException):
         return None
-    if getattr(exc, "auth_header", None):
-        headers["WWW-Authenticate"] = exc.auth_header
-    if getattr(exc, "wait", None):
-        headers["Retry-After"] = str(math.ceil(exc.wait))
+    if challenge := getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(exc, "wait", None):
+        headers["Retry-After"] = str(math.ceil(wait))
     set_rollback()
     rows = _flatten(exc.detail)
     detail = _sentence(rows)
@@ -97,7 +97,7 @@ def wants_json(request: HttpRequest) -> bool:
 def _page(request: HttpRequest, status: int, title: str, say: str) -> HttpResponse:
     context = {"title": title, "say": say, "status": status}
     context["request_id"] = get_contextvars().get("request_id", "")
-    return render(None, "error.html", context, status=status)  # type: ignore[arg-type]
+    return render(None, "error.html", context, status=status)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

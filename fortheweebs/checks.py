@@ -13,14 +13,18 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 
-Finding = tuple[type[CheckMessage], str, str]
+Finding = tuple[Callable[..., CheckMessage], str, str]
 
 
 def _dangerous() -> Iterator[Finding]:
     if "*" in settings.ALLOWED_HOSTS:
         yield Error, "E001", "ALLOWED_HOSTS holds '*'; name the hosts."
     if settings.DEBUG and settings.HTTPS_ONLY:
-        yield Error, "E002", "DEBUG=1 shows source to strangers; unset it or HTTPS_ONLY."
+        yield (
+            Error,
+            "E002",
+            "DEBUG=1 shows source to strangers; unset it or HTTPS_ONLY.",
+        )
     if settings.LOCAL_OPERATOR and settings.TRUSTED_PROXIES:
         yield (
             Error,
@@ -36,9 +40,11 @@ def _impossible() -> Iterator[Finding]:
         yield (
             Error,
             "E005",
-            "HTTPS_ONLY=1 with TRUSTED_PROXIES=0: gunicorn speaks plain HTTP, so every"
-            " request would be redirected for ever; set TRUSTED_PROXIES to the number of"
-            " proxies in front, or HTTPS_ONLY=0.",
+            (
+                "HTTPS_ONLY=1 with TRUSTED_PROXIES=0: gunicorn speaks plain HTTP, so every"
+                " request would be redirected for ever; set TRUSTED_PROXIES to the number of"
+                " proxies in front, or HTTPS_ONLY=0."
+            ),
         )
     if settings.OPENAI_API_KEY and not settings.OPENAI_MODEL:
         yield Error, "E006", "OPENAI_API_KEY is set without OPENAI_MODEL; name a model."
@@ -52,8 +58,10 @@ def _impossible() -> Iterator[Finding]:
         yield (
             Error,
             "E008",
-            "gevent is not supported: heartbeats and bounded waits need real threads;"
-            " use the gthread worker of gunicorn.conf.py.",
+            (
+                "gevent is not supported: heartbeats and bounded waits need real threads;"
+                " use the gthread worker of gunicorn.conf.py."
+            ),
         )
 
 
@@ -86,8 +94,10 @@ def _deployment() -> Iterator[Finding]:
         yield (
             Warning,
             "W002",
-            "DATABASE_URL is not set: SQLite serves one host and cannot guard the ledger"
-            " against the application's own role.",
+            (
+                "DATABASE_URL is not set: SQLite serves one host and cannot guard the ledger"
+                " against the application's own role."
+            ),
         )
     if settings.STRIPE_API_KEY and not settings.STRIPE_WEBHOOK_SECRET:
         yield Warning, "W003", "STRIPE_WEBHOOK_SECRET is not set: webhooks are refused."
@@ -100,7 +110,7 @@ def _deployment() -> Iterator[Finding]:
 
 def _messages(*sources: Callable[[], Iterator[Finding]]) -> list[CheckMessage]:
     return [
-        kind(text, id=f"fortheweebs.{number}")  # type: ignore[call-arg]
+        kind(text, id=f"fortheweebs.{number}")
         for source in sources
         for kind, number, text in source()
     ]

@@ -96,6 +96,7 @@ def lock_data_dir(data: Path) -> IO[str]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        lock.close()
         message = f"Another run uses DATA_DIR {data}; stop it or set DATA_DIR and PORT."
         raise Refusal(message) from None
     return lock
@@ -154,7 +155,11 @@ class Part:
 
     def is_dead(self) -> bool:
         """Tell whether the leader ended."""
-        return self.process is not None and self.process.poll() is not None
+        return self.exit_code() is not None
+
+    def exit_code(self) -> int | None:
+        """Return how the leader ended; None while it runs."""
+        return self.process.poll() if self.process else None
 
     def keeps_dying(self, now: float) -> bool:
         """Note a death; tell whether there were too many in the window."""
@@ -177,8 +182,11 @@ def say(name: str, line: str) -> None:
 
 
 def _pump(name: str, pipe: IO[bytes] | None) -> None:
-    for line in pipe or ():
-        say(name, line.decode(errors="replace"))
+    if pipe is None:
+        return
+    with pipe:
+        for line in pipe:
+            say(name, line.decode(errors="replace"))
 
 
 def redis_command(binary: str, folder: Path, data: Path) -> list[str]:
@@ -204,8 +212,16 @@ def python_parts() -> list[Part]:
     python, celery = sys.executable, ["-m", "celery", "-A", "fortheweebs"]
     worker = ["worker", "-c", "2", "--without-gossip", "--without-mingle", "-l", "INFO"]
     return [
-        Part("watchdog", [python, "manage.py", "watchdog", "--mode", "enforce"], "watchdog"),
-        Part("web", [python, "-m", "gunicorn", "-c", "gunicorn.conf.py", "fortheweebs.wsgi"], "web"),
+        Part(
+            "watchdog",
+            [python, "manage.py", "watchdog", "--mode", "enforce"],
+            "watchdog",
+        ),
+        Part(
+            "web",
+            [python, "-m", "gunicorn", "-c", "gunicorn.conf.py", "fortheweebs.wsgi"],
+            "web",
+        ),
         Part("worker", [python, *celery, *worker], "worker"),
         Part("beat", [python, *celery, "beat", "-l", "INFO"], "beat"),
     ]
@@ -239,11 +255,12 @@ class Runner:
     def restart_the_dead(self) -> bool:
         """Start dead parts again; False when one keeps dying."""
         for part in filter(Part.is_dead, self.parts):
-            assert part.process is not None
             part.kill_group()
-            say("run", f"{part.name} ended with {part.process.returncode}")
+            say("run", f"{part.name} ended with {part.exit_code()}")
             if part.keeps_dying(time.monotonic()):
-                say("run", f"{part.name} died {DEATHS + 1} times in a minute: giving up")
+                say(
+                    "run", f"{part.name} died {DEATHS + 1} times in a minute: giving up"
+                )
                 return False
             part.start(self.environ)
         return True

@@ -42,7 +42,7 @@ def bounded_connection(default: float | None) -> type[psycopg.Connection[Any]]:
             try:
                 return super().wait(gen, interval, limit)
             # A private name: psycopg is pinned and a test on a stopped server guards it.
-            except psycopg.errors._WaitTimeout:  # type: ignore[attr-defined]
+            except psycopg.errors._WaitTimeout:
                 # This thread is the only one in the connection; the pool replaces it.
                 self.pgconn.finish()
                 message = f"the database did not answer within {limit} s"
