@@ -13,10 +13,10 @@ run: .venv/.run  ## set everything up and start all parts in the foreground
 test: .venv/.dev  ## the whole suite on a real PostgreSQL and a real Redis
 	@tests/tools.sh
 	TEST_DATABASE=sqlite $(BIN)/python -m pytest -n 2 tests/ledger tests/bugfixer
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 soak: .venv/.dev  ## the long proofs, with target and measured
-	$(BIN)/python -m bench.soak
+	$(BIN)/python -m bench --soak ledger probes
 
 check: .venv/.dev  ## format, lint, types, layers, migrations, settings, schema, docs
 	$(BIN)/ruff format --check .

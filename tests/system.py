@@ -18,7 +18,14 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 # What a stranger's shell would not have: the suite's own services and settings.
-OURS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DATA_DIR", "HTTPS_ONLY", "NODE_NAME")
+OURS = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "SECRET_KEY",
+    "DATA_DIR",
+    "HTTPS_ONLY",
+    "NODE_NAME",
+)
 
 
 def free_ports() -> tuple[int, int]:

@@ -70,7 +70,9 @@ def test_a_curl_line_of_the_original_document_works(system, line, mark):
 
 @pytest.mark.xdist_group("system")
 def test_an_operator_login_is_printed_once(system):
-    assert len(re.findall(r"operator login: operator +password: \S+", system.said())) == 1
+    assert (
+        len(re.findall(r"operator login: operator +password: \S+", system.said())) == 1
+    )
 
 
 @pytest.mark.xdist_group("system")
