@@ -1,0 +1,166 @@
+"""Two verbs: record() inside your transaction, emit() when it must outlive it."""
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from structlog.contextvars import get_contextvars
+
+from ledger import spool
+from ledger.entry import Entry, leaf_hash, make_body, stamp
+from ledger.errors import RefusedValueError
+from ledger.kinds import ArtifactType, Source
+from ledger.models import Artifact
+from ledger.rows import insert_new
+
+__all__ = ["ArtifactType", "Source", "emit", "record", "record_many"]
+
+
+def record(
+    *,
+    type: str,
+    source: str,
+    subject: str = "",
+    actor: str = "",
+    event_id: UUID | None = None,
+    at: datetime | None = None,
+    **details: Any,
+) -> Artifact:
+    """Insert an artifact in the caller's transaction: both happen or neither does.
+
+    With an ``event_id`` that was recorded before, nothing is inserted: the first
+    artifact is returned, with ``repeated`` set.
+
+    Raises:
+        RefusedValueError: (a ValueError) names the field that may not be stored.
+    """
+    entry = _entry(
+        type=type,
+        source=source,
+        subject=subject,
+        actor=actor,
+        event_id=event_id,
+        at=at,
+        details=details,
+    )
+    if event_id is not None and not insert_new([entry]):
+        artifact = Artifact.objects.get(event_id=event_id)
+        artifact.repeated = True
+        return artifact
+    if event_id is not None:
+        return Artifact.objects.get(event_id=event_id)
+    artifact = Artifact.from_entry(entry)
+    artifact.save(force_insert=True)
+    return artifact
+
+
+def record_many(rows: Iterable[Mapping[str, Any]]) -> int:
+    """Insert many artifacts in the caller's transaction; return how many were new.
+
+    Each row holds what :func:`record` takes, details among them.
+    """
+    return insert_new([_entry_of(**row) for row in rows])
+
+
+def emit(
+    *,
+    type: str,
+    source: str,
+    subject: str = "",
+    actor: str = "",
+    event_id: UUID | None = None,
+    at: datetime | None = None,
+    durable: bool = False,
+    **details: Any,
+) -> UUID:
+    """Write an artifact that outlives the caller's rollback and a dead database.
+
+    It is in the spool file when this returns, on disk with ``durable``, and in the
+    ledger soon after.
+
+    Raises:
+        RefusedValueError: (a ValueError) names the field that may not be stored.
+    """
+    event_id = event_id or _new_id()
+    body = make_body(
+        type=type,
+        source=source,
+        subject=subject,
+        actor=actor,
+        node=settings.NODE_NAME,
+        event_id=str(event_id),
+        at=stamp(at or datetime.now(UTC)),
+        details=_with_request(details),
+    )
+    spool.write(body, durable=durable)
+    return event_id
+
+
+def _entry_of(
+    *,
+    type: str,
+    source: str,
+    subject: str = "",
+    actor: str = "",
+    event_id: UUID | None = None,
+    at: datetime | None = None,
+    **details: Any,
+) -> Entry:
+    return _entry(
+        type=type,
+        source=source,
+        subject=subject,
+        actor=actor,
+        event_id=event_id,
+        at=at,
+        details=details,
+    )
+
+
+def _entry(
+    *,
+    type: str,
+    source: str,
+    subject: str,
+    actor: str,
+    event_id: UUID | None,
+    at: datetime | None,
+    details: dict[str, Any],
+) -> Entry:
+    at = at or datetime.now(UTC)
+    event_id = event_id or _new_id()
+    body = make_body(
+        type=type,
+        source=source,
+        subject=subject,
+        actor=actor,
+        node=settings.NODE_NAME,
+        event_id=str(event_id),
+        at=stamp(at),
+        details=_with_request(details),
+    )
+    return Entry(
+        event_id=event_id,
+        at=at,
+        type=str(type),
+        source=str(source),
+        node=settings.NODE_NAME,
+        subject=subject,
+        body=body.decode(),
+        hash=leaf_hash(body),
+    )
+
+
+def _new_id() -> UUID:
+    return UUID(bytes=os.urandom(16), version=4)
+
+
+def _with_request(details: dict[str, Any]) -> dict[str, Any]:
+    """Add the id of the request we are in; nobody else may set it."""
+    if "request_id" in details:
+        raise RefusedValueError("details.request_id", "is set from the context")
+    request_id = get_contextvars().get("request_id")
+    return {**details, "request_id": str(request_id)} if request_id else details
