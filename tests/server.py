@@ -1,0 +1,248 @@
+"""The real parts as processes: a folder, a Redis, a database and ports of their own."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.services import start_postgres, start_redis
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, what: str = "") -> Any:
+    """Wait until a condition is true and return it; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"{what or condition} took over {seconds} s"
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One HTTP answer; status 0 is no answer at all."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def get(
+    port: int,
+    path: str,
+    *,
+    headers: dict[str, str] | None = None,
+    timeout: float = 2.0,
+    method: str = "GET",
+    body: bytes | Iterator[bytes] | None = None,
+) -> Reply:
+    """Ask once over a connection of its own; a failure is status 0."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    began = time.monotonic()
+    try:
+        connection.request(
+            method,
+            path,
+            body=body,
+            headers=headers or {},
+            encode_chunked=body is not None and not isinstance(body, bytes),
+        )
+        answer = connection.getresponse()
+        content = answer.read()
+        names = {name.lower(): value for name, value in answer.getheaders()}
+        return Reply(answer.status, content, names, time.monotonic() - began)
+    except (OSError, http.client.HTTPException):
+        return Reply(0, seconds=time.monotonic() - began)
+    finally:
+        connection.close()
+
+
+class Installation:
+    """One DATA_DIR with its ports, database and Redis; parts are started into it.
+
+    `with Installation() as site: site.start_watchdog(); site.start_web()`
+    """
+
+    def __init__(
+        self, *, postgres: bool = False, migrate: bool = True, **environment: str
+    ) -> None:
+        """Start the services and migrate."""
+        self.data = Path(tempfile.mkdtemp(prefix="ftw-site-", dir="/tmp"))
+        self.port, self.probe_port = free_port(), free_port()
+        self.parts: dict[str, subprocess.Popen[bytes]] = {}
+        self._stops: list[Callable[[], None]] = []
+        redis_url, stop_redis, self.redis_pid = start_redis()
+        self._stops.append(stop_redis)
+        database = f"sqlite:///{self.data}/db.sqlite3"
+        self.postgres_pid = 0
+        if postgres:
+            database, stop_postgres = start_postgres(free_port())
+            self._stops.append(stop_postgres)
+            home = Path(database.split("host=")[1].split("&")[0])
+            pid_file = home / "data" / "postmaster.pid"
+            self.postgres_pid = int(pid_file.read_text().splitlines()[0])
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+            "DATA_DIR": str(self.data),
+            "DATABASE_URL": database,
+            "REDIS_URL": redis_url,
+            "PORT": str(self.port),
+            "PROBE_PORT": str(self.probe_port),
+            "SECRET_KEY": "only-for-tests-" + "x" * 40,
+            "HTTPS_ONLY": "0",
+            "GRACEFUL_TIMEOUT": "2",
+            "NODE_NAME": "site",
+            "DJANGO_SETTINGS_MODULE": "fortheweebs.settings",
+            "PYTHONUNBUFFERED": "1",
+            **environment,
+        }
+        if migrate:
+            self.manage("migrate", "-v", "0")
+
+    def __enter__(self) -> "Installation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop every part and service; leave nothing behind."""
+        self.resume_services()
+        for name in list(self.parts):
+            self.stop(name)
+        while self._stops:
+            self._stops.pop()()
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    # -- parts ---------------------------------------------------------------------
+    def manage(self, *arguments: str, **environment: str) -> str:
+        """Run a management command to its end and return what it said."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env={**self.environment, "ROLE": "command", **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self, name: str, role: str, *command: str) -> subprocess.Popen[bytes]:
+        """Start one part in a session of its own; its output goes to a file."""
+        out = (self.data / f"{name}.out").open("ab")
+        with out:
+            self.parts[name] = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**self.environment, "ROLE": role},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self.parts[name]
+
+    def start_web(self, application: str = "fortheweebs.wsgi") -> None:
+        """Start gunicorn and wait until it answers."""
+        self.start(
+            "web",
+            "web",
+            *(sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"),
+            application,
+        )
+        wait_for(lambda: self.get("/api/health/live").status, 10, "web")
+
+    def start_watchdog(self, *flags: str) -> None:
+        """Start the watchdog and wait for its first snapshot."""
+        command = [sys.executable, "manage.py", "watchdog", *flags]
+        self.start("watchdog", "watchdog", *command)
+        wait_for((self.data / "run" / "snapshot.json").exists, 10, "watchdog")
+
+    def wait_ready(self, seconds: float = 8.0) -> None:
+        """Wait for the first 200 of ready on the main port."""
+        wait_for(
+            lambda: self.get("/api/health/ready").status == 200, seconds, "ready"
+        )
+
+    def stop(self, name: str) -> int:
+        """Stop one part politely, then its whole session; return its exit code."""
+        part = self.parts.pop(name)
+        for number in (signal.SIGCONT, signal.SIGTERM):
+            with contextlib.suppress(ProcessLookupError):
+                part.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            part.wait(6)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(part.pid, signal.SIGKILL)
+        return part.wait(5)
+
+    def output(self, name: str) -> str:
+        """Return what a part wrote."""
+        return (self.data / f"{name}.out").read_text(errors="replace")
+
+    def children(self, name: str) -> list[int]:
+        """Return the pids of a part's children."""
+        pid = self.parts[name].pid
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in text.split()]
+
+    # -- services ------------------------------------------------------------------
+    def stop_postgres(self) -> None:
+        """Freeze PostgreSQL: its postmaster and every backend."""
+        for pid in self._postgres_processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def stop_redis(self) -> None:
+        """Freeze Redis."""
+        os.kill(self.redis_pid, signal.SIGSTOP)
+
+    def resume_services(self) -> None:
+        """Let the frozen services go on."""
+        pids = [self.redis_pid, *self._postgres_processes()]
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def _postgres_processes(self) -> list[int]:
+        pid = self.postgres_pid
+        if not pid:
+            return []
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+            return [pid, *map(int, children.split())]
+        return [pid]
+
+    # -- asking --------------------------------------------------------------------
+    def get(self, path: str, **options: Any) -> Reply:
+        """Ask the main port."""
+        return get(self.port, path, **options)
+
+    def probe(self, path: str, **options: Any) -> Reply:
+        """Ask the probe port."""
+        return get(self.probe_port, path, **options)
