@@ -1,0 +1,96 @@
+"""Holds: drain takes an instance out of traffic, observe keeps the watchdog's hands off."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from health.errors import HoldRefusedError
+from health.models import HoldKind, Instance
+from ledger.services import ArtifactType, Source, record
+
+SHORTEST_REASON = 5
+LONGEST_REASON = 200
+LONGEST_HOLD = timedelta(hours=8)
+
+
+@transaction.atomic
+def hold(
+    *,
+    instance: Instance,
+    kind: str,
+    reason: str,
+    until: datetime | None,
+    actor: str,
+    endless: bool = False,
+) -> Instance:
+    """Hold an instance and record who did; both happen or neither does.
+
+    Args:
+        instance: which one.
+        kind: ``drain`` or ``observe``.
+        reason: why, for whoever finds it held.
+        until: when it ends by itself; none only for who may hold without end.
+        actor: who asked, as artifacts name them.
+        endless: whether the actor may go without an end, or past eight hours.
+
+    Raises:
+        HoldRefusedError: names the field that may not be as asked.
+    """
+    _check_hold(kind=kind, reason=reason, until=until, endless=endless)
+    held = Instance.objects.select_for_update().get(pk=instance.pk)
+    before = held.hold
+    held.hold, held.hold_reason = kind, reason.strip()
+    held.hold_by, held.hold_until = actor, until
+    held.save(update_fields=["hold", "hold_reason", "hold_by", "hold_until"])
+    record(
+        type=ArtifactType.HOLD,
+        source=Source.OPERATOR,
+        subject=held.subject,
+        actor=actor,
+        hold=kind,
+        before=before,
+        until=until.isoformat() if until else "",
+        reason=held.hold_reason,
+    )
+    return held
+
+
+@transaction.atomic
+def release(*, instance: Instance, reason: str, actor: str) -> Instance:
+    """End a hold now and record who did; a free instance stays as it is."""
+    held = Instance.objects.select_for_update().get(pk=instance.pk)
+    if not held.hold:
+        return held
+    before = held.hold
+    held.hold, held.hold_reason, held.hold_by = HoldKind.NONE, "", ""
+    held.hold_until = None
+    held.save(update_fields=["hold", "hold_reason", "hold_by", "hold_until"])
+    record(
+        type=ArtifactType.HOLD,
+        source=Source.OPERATOR,
+        subject=held.subject,
+        actor=actor,
+        hold="",
+        before=before,
+        reason=reason.strip(),
+    )
+    return held
+
+
+def _check_hold(
+    *, kind: str, reason: str, until: datetime | None, endless: bool
+) -> None:
+    if kind not in {HoldKind.DRAIN, HoldKind.OBSERVE}:
+        raise HoldRefusedError("hold", "must be drain or observe")
+    if not SHORTEST_REASON <= len(reason.strip()) <= LONGEST_REASON:
+        raise HoldRefusedError(
+            "reason", f"must have {SHORTEST_REASON} to {LONGEST_REASON} characters"
+        )
+    now = timezone.now()
+    if until is not None and until <= now:
+        raise HoldRefusedError("until", "must be in the future")
+    if not endless and (until is None or until - now > LONGEST_HOLD):
+        raise HoldRefusedError(
+            "until", "must be at most 8 hours ahead without the right to hold longer"
+        )
