@@ -94,7 +94,8 @@ def wants_json(request: HttpRequest) -> bool:
     return request.path.startswith("/api/")
 
 
-def _page(request: HttpRequest, status: int, title: str, say: str) -> HttpResponse:
+def error_page(status: int, title: str, say: str) -> HttpResponse:
+    """Render an error without database, user or session."""
     context = {"title": title, "say": say, "status": status}
     context["request_id"] = get_contextvars().get("request_id", "")
     return render(None, "error.html", context, status=status)
@@ -104,7 +105,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer an unknown path as the original did; pages get a page."""
     if wants_json(request):
         return JsonResponse({"error": "Not found"}, status=404)
-    return _page(request, 404, "Nothing is here", f"No page at {request.path[:200]}.")
+    return error_page(404, "Nothing is here", f"No page at {request.path[:200]}.")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -112,7 +113,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     say = "The request was refused: its host, size or fields are not allowed here."
     if wants_json(request):
         return JsonResponse({"error": say}, status=400)
-    return _page(request, 400, "Bad request", say)
+    return error_page(400, "Bad request", say)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -120,7 +121,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     say = "Your role does not include this page."
     if wants_json(request):
         return JsonResponse({"error": say}, status=403)
-    return _page(request, 403, "Not allowed", say)
+    return error_page(403, "Not allowed", say)
 
 
 @requires_csrf_token
@@ -129,4 +130,4 @@ def server_error(request: HttpRequest) -> HttpResponse:
     say = "Something failed on our side; it was logged under the request id."
     if wants_json(request):
         return JsonResponse({"error": say}, status=500)
-    return _page(request, 500, "Something failed", say)
+    return error_page(500, "Something failed", say)

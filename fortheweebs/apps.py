@@ -1,13 +1,23 @@
 """App configurations of the project: itself and the console."""
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
+from django.db.models.signals import post_migrate
 
 
 class ConsoleConfig(AdminConfig):
     """Make our console the admin site."""
 
     default_site = "fortheweebs.admin.ConsoleSite"
+
+    def ready(self) -> None:
+        """Register every app's pages, then ours in the place of two stock ones."""
+        super().ready()
+        from fortheweebs.people import register_people
+
+        register_people()
 
 
 class FortheweebsConfig(AppConfig):
@@ -17,5 +27,29 @@ class FortheweebsConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        """Register the system checks."""
+        """Register the system checks and listen for migrations and lock-outs."""
+        from axes.signals import user_locked_out
+
         from fortheweebs import checks  # noqa: F401 - registered by import
+
+        post_migrate.connect(_keep_roles, sender=self)
+        user_locked_out.connect(_remember_lock, dispatch_uid="login_locked")
+
+
+def _keep_roles(*, using: str, apps: Any, **options: Any) -> None:
+    """Follow the code's roles after an upgrade, and after a flush."""
+    from fortheweebs.groups import make_groups
+
+    try:
+        apps.get_model("auth", "Group")
+        apps.get_model("contenttypes", "ContentType")
+    except LookupError:  # migrated to before these apps
+        return
+    make_groups(apps, using)
+
+
+def _remember_lock(**options: Any) -> None:
+    """Emit that a login is locked; the name and the address stay out of the ledger."""
+    from ledger.services import ArtifactType, Source, emit
+
+    emit(type=ArtifactType.LOGIN_LOCKED, source=Source.OPERATOR, subject="login")
