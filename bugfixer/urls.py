@@ -1,5 +1,43 @@
-"""Routes of the bugfixer API."""
+"""Routes of the bug fixer API; no trailing slashes, as documented."""
 
-from django.urls import URLPattern
+from django.urls import path, register_converter
 
-urlpatterns: list[URLPattern] = []
+from bugfixer import views
+
+app_name = "bugfixer"
+
+
+class ReportNumber:
+    """A report number in a path."""
+
+    regex = r"BUG-[0-9]{1,15}-[0-9a-f]{8}"
+
+    def to_python(self, value: str) -> str:
+        """Keep it."""
+        return value
+
+    def to_url(self, value: str) -> str:
+        """Keep it."""
+        return value
+
+
+register_converter(ReportNumber, "report_number")
+urlpatterns = [
+    path("report", views.ReportView.as_view(), name="report"),
+    path("analyze", views.AnalyzeView.as_view(), name="analyze"),
+    path("list", views.ListView.as_view(), name="list"),
+    path("resolve", views.ResolveView.as_view(), name="resolve"),
+    path("health", views.HealthView.as_view(), name="health"),
+    path("bugs", views.BugsView.as_view(), name="bugs"),
+    path("bugs/<int:bug_id>", views.BugView.as_view(), name="bug"),
+    path(
+        "reports/<report_number:report_id>",
+        views.ReportDetailView.as_view(),
+        name="report-detail",
+    ),
+    path(
+        "reports/<report_number:report_id>/screenshot",
+        views.ScreenshotView.as_view(),
+        name="screenshot",
+    ),
+]
