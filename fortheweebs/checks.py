@@ -35,7 +35,7 @@ def _dangerous() -> Iterator[Finding]:
         yield Error, "E004", "PORT and PROBE_PORT are the same; set one of them."
 
 
-def _impossible() -> Iterator[Finding]:
+def _redirects() -> Iterator[Finding]:
     if settings.HTTPS_ONLY and not settings.TRUSTED_PROXIES:
         yield (
             Error,
@@ -46,6 +46,9 @@ def _impossible() -> Iterator[Finding]:
                 " proxies in front, or HTTPS_ONLY=0."
             ),
         )
+
+
+def _impossible() -> Iterator[Finding]:
     if settings.OPENAI_API_KEY and not settings.OPENAI_MODEL:
         yield Error, "E006", "OPENAI_API_KEY is set without OPENAI_MODEL; name a model."
     for one, other in (
@@ -119,10 +122,19 @@ def _messages(*sources: Callable[[], Iterator[Finding]]) -> list[CheckMessage]:
 @register(Tags.security)
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Refuse what is dangerous or impossible."""
-    return _messages(_dangerous, _impossible, _files)
+    # Only who serves redirects: a command in a second shell has no proxy to name.
+    serving = [_redirects] if settings.ROLE == "web" else []
+    return _messages(_dangerous, _impossible, _files, *serving)
 
 
 @register(Tags.security, deploy=True)
 def check_deployment(**kwargs: Any) -> list[CheckMessage]:
     """Say what a deployment should know."""
-    return _messages(_deployment)
+    return _messages(_deployment, *([] if settings.ROLE == "web" else [_redirects]))
+
+
+def refuse_bad_settings() -> None:
+    """Stop a server before it serves with a setting that a check refuses."""
+    bad = [m for m in check_settings() if isinstance(m, Error)]
+    if bad:
+        raise SystemExit("\n".join(f"{m.id}: {m.msg}" for m in bad))

@@ -4,12 +4,15 @@ import pytest
 from django.core import checks
 from django.test import override_settings
 
+from fortheweebs.checks import refuse_bad_settings
+
 SAFE = {
     "ALLOWED_HOSTS": ["example.com"],
     "DEBUG": False,
     "HTTPS_ONLY": True,
     "TRUSTED_PROXIES": 1,
     "LOCAL_OPERATOR": False,
+    "ROLE": "web",
 }
 
 
@@ -60,3 +63,15 @@ def test_a_deployment_is_told_its_connections_and_what_it_lacks():
     ids = found(deploy=True, EMBEDDED_REDIS=True, STRIPE_API_KEY="k")
 
     assert {"fortheweebs.W001", "fortheweebs.W003", "fortheweebs.I001"} <= ids
+
+
+def test_a_command_in_a_shell_needs_no_proxy():
+    assert found(TRUSTED_PROXIES=0, ROLE="command") == set()
+    assert "fortheweebs.E005" in found(deploy=True, TRUSTED_PROXIES=0, ROLE="command")
+
+
+def test_a_server_does_not_start_with_a_refused_setting():
+    bad = override_settings(**{**SAFE, "ALLOWED_HOSTS": ["*"]})
+
+    with bad, pytest.raises(SystemExit, match="E001"):
+        refuse_bad_settings()
