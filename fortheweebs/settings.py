@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+import django_stubs_ext
 from environs import FileAwareEnv, validate
 
 from fortheweebs.logs import logging_config
 from ledger.waits import bounded_connection
+
+# Lets ModelAdmin[Bug] and its like be written at run time too.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
