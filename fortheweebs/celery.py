@@ -34,6 +34,8 @@ def _options() -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "beat_max_loop_interval": 5,
         "beat_schedule": SCHEDULE,
+        # Its own loop ticks its slot, so that a hung beat is seen.
+        "beat_scheduler": "health.celeryparts:TickingScheduler",
         "beat_schedule_filename": str(settings.RUN_DIR / "beat-schedule"),
     }
 
@@ -48,4 +50,5 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "prune-reports": {"task": "bugfixer.tasks.prune_reports", "schedule": 86400.0},
 }
 app.config_from_object(_options)
+app.steps["worker"].add("health.celeryparts:SlotStep")
 app.autodiscover_tasks(["ledger", "health", "bugfixer"])

@@ -5,6 +5,8 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from health.views import StatusView
+
 handler400 = "fortheweebs.api.bad_request"
 handler403 = "fortheweebs.api.forbidden"
 handler404 = "fortheweebs.api.not_found"
@@ -12,6 +14,7 @@ handler500 = "fortheweebs.api.server_error"
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/status"), name="home"),
+    path("status", StatusView.as_view(), name="status"),
     path("api/health/", include("health.urls")),
     path("api/ledger/", include("ledger.urls")),
     path("api/bug-fixer/", include("bugfixer.urls")),

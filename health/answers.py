@@ -166,7 +166,7 @@ def answer_ready(asked: Asked) -> Answer:
     body: dict[str, Any] = {
         "ready": verdict.ready,
         "checks": {**verdict.checks, "timestamp": timestamp()},
-        "lastHealthCheck": _last_checks(snapshot),
+        "lastHealthCheck": last_checks(snapshot),
     }
     if not verdict.ready:
         body["error"] = "; ".join(verdict.reasons) if asked.staff else NOT_READY
@@ -184,7 +184,7 @@ def _plain(verdict: Readiness) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _last_checks(snapshot: Snapshot | None) -> dict[str, dict[str, Any]]:
+def last_checks(snapshot: Snapshot | None) -> dict[str, dict[str, Any]]:
     """Say of each check when it was last looked at, as the original API does."""
     known = {check.name: check for check in snapshot.checks} if snapshot else {}
     names = dict.fromkeys(["db", "cache", "queue", *known])

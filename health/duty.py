@@ -6,20 +6,25 @@ Each part that can hang has a thread of its own; this one only reads what they l
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from uuid import NAMESPACE_OID, uuid5
 
 from django.conf import settings
 
 from health.answers import initialized
 from health.dependencies import Database, Dependency, default_dependencies
+from health.heartbeats import Heartbeats
+from health.instances import instance_name
+from health.ledgerwork import LedgerWork
 from health.listener import Listener, judge_fleet
+from health.metrics import Measures, expose
 from health.places import drain_file, machine_boot, run_dir
 from health.processes import identify
 from health.sampler import Sampler
-from health.slots import read_slots, sweep_slots
+from health.slots import Role, SlotReading, read_slots, sweep_slots
 from health.snapshot import (
     CheckResult,
-    Hold,
     Probe,
     ProbeState,
     Snapshot,
@@ -27,11 +32,13 @@ from health.snapshot import (
     judge_ready,
 )
 from health.snapshots import load_snapshot, write_snapshot
+from health.transitions import SOURCES, announce
+from ledger.services import ArtifactType, Source, emit
 
 logger = logging.getLogger(__name__)
 LOOP_SECONDS = 0.25
 WRITE_SECONDS = 1.0
-SWEEP_SECONDS = 30.0
+SWEEP_SECONDS = 2.0
 
 
 class Duty:
@@ -41,15 +48,16 @@ class Duty:
         self,
         *,
         roles: frozenset[str],
+        own_role: str = "",
         period: float = 2.0,
         timeout: float = 2.0,
         dependencies: Sequence[Dependency] | None = None,
     ) -> None:
-        """Carry on from the snapshot of the holder before, however old."""
+        """Carry on from the snapshot of the holder before."""
         before = load_snapshot()
         self._roles = roles
+        self._checks = {c.name: c for c in before.checks} if before else {}
         self._probes = {p.name: p for p in before.probes} if before else {}
-        self._hold: Hold | None = before.hold if before else None
         self._missing = before.missing_migrations if before else None
         self._seen_workers = False
         self._stop = threading.Event()
@@ -60,18 +68,30 @@ class Duty:
             timeout=timeout,
             before=before.checks if before else (),
         )
-        self.listener = Listener(roles=roles)
+        self.measures = Measures()
+        self.heartbeats = Heartbeats(
+            own_role=own_role, hold=before.hold if before else None
+        )
+        self.ledger = LedgerWork()
+        self.listener = Listener(
+            roles=roles,
+            metrics=lambda: expose(self.measures, lambda: self.ledger.facts),
+        )
 
     def run(self, wanted: Callable[[], bool]) -> None:
         """Hold until it is no longer wanted, then let everything go."""
         self.sampler.start()
         self.listener.start()
+        self.heartbeats.start()
+        self.ledger.start()
         try:
             while wanted() and not self._stop.wait(LOOP_SECONDS):
                 self.step()
         finally:
             self.listener.stop()
             self.sampler.stop()
+            self.ledger.stop()
+            self.heartbeats.stop()
 
     def stop(self) -> None:
         """End this term."""
@@ -81,19 +101,35 @@ class Duty:
         """Write a snapshot once every check has a result; sweep now and then."""
         now, now_ns = time.time(), time.monotonic_ns()
         checks = self.sampler.collect(now, now_ns)
-        if checks is not None and (
-            self._changed(checks) or now_ns - self._written_ns >= WRITE_SECONDS * 1e9
-        ):
-            self._write(checks, now, now_ns)
+        if checks is not None:
+            changed = self._note_checks(checks)
+            if changed or now_ns - self._written_ns >= WRITE_SECONDS * 1e9:
+                self._write(checks, now, now_ns)
         if now_ns - self._swept_ns >= SWEEP_SECONDS * 1e9:
             self._swept_ns = now_ns
-            sweep_slots(run_dir())
+            report_dead(sweep_slots(run_dir()))
 
-    def _changed(self, checks: tuple[CheckResult, ...]) -> bool:
-        last = load_snapshot()
-        return last is None or [c.state for c in last.checks] != [
-            c.state for c in checks
-        ]
+    def _note_checks(self, checks: tuple[CheckResult, ...]) -> bool:
+        """Measure what is new and announce what changed; tell whether anything did."""
+        changed = False
+        for check in checks:
+            last = self._checks.get(check.name)
+            self._checks[check.name] = check
+            if last is None or check.at_ns != last.at_ns:
+                self.measures.observe(check.name, check.duration)
+            if last is not None and last.state is check.state:
+                continue
+            changed = True
+            old = State.UNKNOWN if last is None else last.state
+            if old is not State.UNKNOWN or check.state is not State.PASS:
+                announce(
+                    subject=f"check:{check.name}",
+                    source=Source.READINESS,
+                    old=old,
+                    new=check.state,
+                    why=check.error,
+                )
+        return changed
 
     def _write(self, checks: tuple[CheckResult, ...], now: float, now_ns: int) -> None:
         for dependency in self.sampler.dependencies:
@@ -106,39 +142,72 @@ class Duty:
             boot=machine_boot(),
             holder=identify().pid,
             checks=checks,
+            probes=tuple(self._probes.values()),
             missing_migrations=self._missing,
-            hold=self._hold,
+            hold=self.heartbeats.hold,
             version=settings.VERSION,
             roles=tuple(sorted(self._roles)),
         )
-        write_snapshot(self._with_probes(bare, now, now_ns))
+        write_snapshot(bare)
+        self._judge_probes(bare, now, now_ns)
+        write_snapshot(replace(bare, probes=tuple(self._probes.values())))
         self._written_ns = now_ns
 
-    def _with_probes(self, bare: Snapshot, now: float, now_ns: int) -> Snapshot:
-        """Judge the probes as the edge does and note since when."""
+    def _judge_probes(self, bare: Snapshot, now: float, now_ns: int) -> None:
+        """Judge as the edge does, which reads the snapshot that was just written."""
         ready = judge_ready(
             bare, now=now, now_ns=now_ns, draining=drain_file().exists()
         )
-        self._note(Probe.READY, well=ready.ready, now=now, why="; ".join(ready.reasons))
+        self._note(Probe.READY, now, well=ready.ready, why="; ".join(ready.reasons))
         done = initialized()
         absent = ", ".join(name for name, there in done.items() if not there)
-        self._note(Probe.STARTUP, well=all(done.values()), now=now, why=absent)
-        ages = [
-            slot.age(now_ns)
-            for slot in read_slots(run_dir())
-            if slot.role.word in self._roles
-        ]
+        self._note(Probe.STARTUP, now, well=all(done.values()), why=absent)
+        slots = read_slots(run_dir())
+        ages = [slot.age(now_ns) for slot in slots if slot.role.word in self._roles]
+        # A worker that has not come up yet is not one that froze.
         self._seen_workers = self._seen_workers or bool(ages)
+        live = judge_fleet(ages)
         if self._seen_workers:
-            live = judge_fleet(ages)
-            self._note(Probe.LIVE, well=live.alive, now=now, why=live.reason)
-        from dataclasses import replace
+            self._note(Probe.LIVE, now, well=live.alive, why=live.reason)
+        self.heartbeats.say(
+            slots, now_ns, live=live.alive, ready=ready.ready, reasons=ready.reasons
+        )
 
-        return replace(bare, probes=tuple(self._probes.values()))
-
-    def _note(self, name: Probe, *, well: bool, now: float, why: str) -> None:
+    def _note(self, name: Probe, now: float, *, well: bool, why: str) -> None:
         state = State.PASS if well else State.FAIL
         last = self._probes.get(name)
         if last is not None and last.state is state:
             return
         self._probes[name] = ProbeState(name, state, now, why)
+        old = State.UNKNOWN if last is None else last.state
+        if old is not State.UNKNOWN or not well:
+            self.measures.count_transition(name.value, state.value)
+            announce(
+                subject=f"probe:{name}",
+                source=SOURCES[name],
+                old=old,
+                new=state,
+                why=why,
+            )
+
+
+def report_dead(slots: Iterable[SlotReading]) -> None:
+    """Write down processes that ended without taking their slot away."""
+    for slot in slots:
+        part = "worker" if slot.role is Role.POOL else slot.role.word
+        name = f"{instance_name(part)}/{slot.identity.pid}"
+        emit(
+            type=ArtifactType.RESTART,
+            source=Source.LIVENESS,
+            subject=f"process:{name}",
+            # Two processes may sweep at the hand-over: one row survives.
+            event_id=uuid5(
+                NAMESPACE_OID, f"{machine_boot()}/{slot.role.word}-{slot.identity}"
+            ),
+            role=slot.role.word,
+            pid=slot.identity.pid,
+            rss=slot.rss,
+            in_flight=slot.in_flight,
+            reason="ended without a goodbye",
+        )
+        logger.warning("process_died", extra={"who": name})

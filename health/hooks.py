@@ -91,3 +91,8 @@ def worker_exit(server: Any, worker: Any) -> None:
 def child_exit(server: Any, worker: Any) -> None:
     """Let the counters of a dead worker go; its slot tells the sampler of its end."""
     forget_process("web", worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    """Say goodbye, so that the instance's row goes too."""
+    startup.forget_boot()

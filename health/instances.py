@@ -73,9 +73,7 @@ def _read_hold(name: str) -> Hold | None:
 def withdraw(role: str) -> None:
     """Take the row of a process that ended on purpose away, unless it is held."""
     try:
-        Instance.objects.filter(
-            name=instance_name(role), hold=HoldKind.NONE
-        ).delete()
+        Instance.objects.filter(name=instance_name(role), hold=HoldKind.NONE).delete()
     finally:
         connection.close()
 

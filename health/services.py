@@ -87,6 +87,8 @@ def _check_hold(
         raise HoldRefusedError(
             "reason", f"must have {SHORTEST_REASON} to {LONGEST_REASON} characters"
         )
+    if not reason.strip().isprintable():
+        raise HoldRefusedError("reason", "must be one line without control characters")
     now = timezone.now()
     if until is not None and until <= now:
         raise HoldRefusedError("until", "must be in the future")

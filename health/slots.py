@@ -157,11 +157,11 @@ def read_slots(directory: Path) -> list[SlotReading]:
     ]
 
 
-def sweep_slots(directory: Path) -> int:
-    """Remove the files of dead processes; return how many there were."""
-    gone = 0
+def sweep_slots(directory: Path) -> list[SlotReading]:
+    """Remove the files of dead processes; return what they last said."""
+    gone = []
     for path, reading in _slot_files(directory):
         if reading is not None and not is_alive(reading.identity):
             path.unlink(missing_ok=True)
-            gone += 1
+            gone.append(reading)
     return gone

@@ -1,9 +1,14 @@
 """Which boot of the web server this is, and whether it has been seen complete."""
 
 import contextlib
+import os
+import time
+from pathlib import Path
+
+import psutil
 
 from health.places import run_dir
-from health.processes import identify
+from health.processes import Identity, identify, is_alive
 from health.snapshots import replace_file
 
 
@@ -23,6 +28,24 @@ def current_boot() -> str:
     return _read("boot")
 
 
+def current_master() -> Identity | None:
+    """Return that master while it lives."""
+    pid, _, ticks = current_boot().partition("-")
+    if not (pid.isdigit() and ticks.isdigit()):
+        return None
+    master = Identity(int(pid), int(ticks))
+    return master if is_alive(master) else None
+
+
+def master_started_at(master: Identity) -> float:
+    """Return when that process began, by the wall clock as it is now."""
+    try:
+        up = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return psutil.Process(master.pid).create_time()
+    return time.time() - up + master.start_ticks / os.sysconf("SC_CLK_TCK")
+
+
 def is_latched() -> bool:
     """Tell whether this boot was complete once."""
     boot = _read("boot")
@@ -34,3 +57,8 @@ def latch() -> None:
     boot = _read("boot")
     if boot and _read("started") != boot:
         replace_file(run_dir() / "started", boot)
+
+
+def forget_boot() -> None:
+    """Take the note away at a clean end, so that nobody misses the server."""
+    (run_dir() / "boot").unlink(missing_ok=True)

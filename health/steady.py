@@ -41,7 +41,7 @@ class Steady:
         kind = error.partition(":")[0]
         if kind != self._error.partition(":")[0]:
             if error:
-                logger.warning("failing", extra={"thread": self._name, "error": error})
+                logger.warning("failing", extra={"work": self._name, "error": error})
             else:
-                logger.info("working_again", extra={"thread": self._name})
+                logger.info("working_again", extra={"work": self._name})
         self._error = error

@@ -12,11 +12,14 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from health.instances import instance_name
 from health.places import lock_file, run_dir
 from health.processes import Identity, identify, is_ours
-from health.slots import Role, read_slots
+from health.slots import Role, SlotReading, read_slots
 from health.snapshots import load_snapshot
+from ledger.services import ArtifactType, Source, emit
 
 logger = logging.getLogger(__name__)
 TRY_AFTER = 6.0
@@ -85,6 +88,26 @@ def watchdog_is_fresh(now_ns: int) -> bool:
     )
 
 
+def intend_kill(holder: Identity, slot: SlotReading) -> Callable[[str], None]:
+    """Write the intent down, on disk before the signal; return how to note the end."""
+    evidence: dict[str, Any] = {
+        "action": "SIGKILL",
+        "reason": "frozen while it holds the sampler lock",
+        "heartbeat_age_ms": int(slot.age(time.monotonic_ns()) * 1000),
+    }
+    what: dict[str, Any] = {
+        "source": Source.WATCHDOG,
+        "subject": f"process:{instance_name(slot.role.word)}/{holder.pid}",
+        "actor": "watchdog",
+    }
+    emit(type=ArtifactType.WATCHDOG_INTENT, durable=True, **what, **evidence)
+
+    def outcome(said: str) -> None:
+        emit(type=ArtifactType.WATCHDOG_OUTCOME, result=said, **what, **evidence)
+
+    return outcome
+
+
 class Contender:
     """Decide each second whether to take the lock, and whether to kill for it."""
 
@@ -94,13 +117,11 @@ class Contender:
         *,
         try_after: float = TRY_AFTER,
         kill_after: float = KILL_AFTER,
-        before_kill: Callable[[Identity], Callable[[str], None]] | None = None,
     ) -> None:
         """Count from now when there is no snapshot yet."""
         self.lock = lock
         self._try_after = try_after
         self._kill_after = kill_after
-        self._before_kill = before_kill
         self._began_ns = self._ticked_ns = time.monotonic_ns()
         self._void_until_ns = 0
 
@@ -128,12 +149,11 @@ class Contender:
         slots = [slot for slot in read_slots(run_dir()) if slot.identity == holder]
         if not slots or slots[0].age(now_ns) < self._kill_after:
             return
-        outcome = self._before_kill(holder) if self._before_kill else None
+        outcome = intend_kill(holder, slots[0])
         try:
             os.kill(holder.pid, signal.SIGKILL)
             said = "killed"
         except ProcessLookupError:
             said = "already gone"
         logger.warning("frozen_sampler_killed", extra={"pid": holder.pid})
-        if outcome:
-            outcome(said)
+        outcome(said)

@@ -56,7 +56,10 @@ class Command(BaseCommand):
                 stop.wait(RETRY_SECONDS)
                 continue
             duty = Duty(
-                roles=roles, period=options["period"], timeout=options["timeout"]
+                roles=roles,
+                own_role="watchdog",
+                period=options["period"],
+                timeout=options["timeout"],
             )
             duty.run(lambda: not stop.is_set())
             contender.lock.release()

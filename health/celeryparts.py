@@ -1,0 +1,115 @@
+"""Slots and rows of the Celery mains: worker and beat.
+
+Main ticks from its own event loop and beat from its own scheduler, so that a loop
+that stands still is seen; a thread beside them would go on ticking.
+"""
+
+import logging
+import time
+from typing import Any
+
+from celery import bootsteps
+from celery.beat import PersistentScheduler
+
+from health.instances import BEAT_SECONDS, Heartbeat, beat, withdraw
+from health.places import run_dir
+from health.processes import identify, resident_bytes
+from health.slots import FRESH_SECONDS, Role, Slot, read_slots
+from health.snapshot import Hold
+from health.steady import Steady
+
+logger = logging.getLogger(__name__)
+
+
+class LoopSlot:
+    """A slot ticked by the loop that owns it, with the instance's row beside it."""
+
+    def __init__(self, role: Role) -> None:
+        """Make the slot; the row is written from a thread that may hang."""
+        self.role = role
+        self.slot = Slot(run_dir(), role)
+        self.hold: Hold | None = None
+        self._rows = Steady(f"{role.word}-row", BEAT_SECONDS, self._beat).start()
+
+    def tick(self) -> None:
+        """Say that the loop runs."""
+        self.slot.tick(rss=resident_bytes())
+
+    def close(self) -> None:
+        """Take the slot and the row away."""
+        self.slot.close()
+        self._rows.stop(wait=0.5)
+        try:
+            withdraw(self.role.word)
+        except Exception:
+            logger.info("goodbye_failed", exc_info=True)
+
+    def _beat(self) -> None:
+        now_ns = time.monotonic_ns()
+        kinds = {Role.WORKER, Role.POOL} if self.role is Role.WORKER else {self.role}
+        slots = [slot for slot in read_slots(run_dir()) if slot.role in kinds]
+        fresh = sum(slot.age(now_ns) <= FRESH_SECONDS for slot in slots)
+        self.hold = beat(
+            Heartbeat(
+                self.role.word,
+                identify(),
+                live=fresh == len(slots),
+                ready=not (self.hold and self.hold.kind == "drain"),
+                detail={
+                    "rss": sum(slot.rss for slot in slots),
+                    "slots": len(slots),
+                    "fresh": fresh,
+                },
+            )
+        )
+
+
+class SlotStep(bootsteps.StartStopStep):
+    """Tick the worker's slot each second from its event loop."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        """Begin with nothing; Celery calls start."""
+        super().__init__(parent, **options)
+        self._slot: LoopSlot | None = None
+        self._timer: Any = None
+
+    def start(self, parent: Any) -> None:
+        """Make the slot and let the worker's timer tick it."""
+        self._slot = LoopSlot(Role.WORKER)
+        self._timer = parent.timer.call_repeatedly(1.0, self._slot.tick)
+
+    def stop(self, parent: Any) -> None:
+        """Stop ticking and say goodbye."""
+        timer, self._timer = self._timer, None
+        slot, self._slot = self._slot, None
+        if timer is not None:
+            timer.cancel()
+        if slot is not None:
+            slot.close()
+
+    terminate = stop
+
+
+class TickingScheduler(PersistentScheduler):
+    """The stock scheduler with a slot that its own loop ticks."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Make the slot when beat makes its scheduler."""
+        super().__init__(*args, **options)
+        self._slot: LoopSlot | None = None
+
+    def tick(self, *args: Any, **options: Any) -> Any:
+        """Tick the slot, then send what is due."""
+        if self._slot is None:
+            self._slot = LoopSlot(Role.BEAT)
+        self._slot.tick()
+        return super().tick(*args, **options)
+
+    def close(self) -> None:
+        """Say goodbye."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.close()
+        super().close()

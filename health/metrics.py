@@ -1,0 +1,211 @@
+"""What /metrics shows: our own families from memory, the roles' counter files merged.
+
+Nothing here asks a dependency: a hung database must not hang a scrape.
+"""
+
+import platform
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from django.conf import settings
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from health import startup
+from health.counters import counter_files
+from health.ledgerwork import LedgerFacts
+from health.places import run_dir
+from health.slots import SlotReading, read_slots
+from health.snapshot import Snapshot, State
+from health.snapshots import load_snapshot
+
+BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+VALUES = {State.PASS: 1.0, State.WARN: 0.5, State.FAIL: 0.0}
+
+
+class Measures:
+    """What the holder counts while it holds."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.transitions: Counter[tuple[str, str]] = Counter()
+        self.durations: dict[str, list[int]] = {}
+        self.sums: Counter[str] = Counter()
+
+    def observe(self, check: str, seconds: float) -> None:
+        """Count one run of a check."""
+        counts = self.durations.setdefault(check, [0] * (len(BUCKETS) + 1))
+        counts[bisect_left(BUCKETS, seconds)] += 1
+        self.sums[check] += seconds  # type: ignore[assignment]
+
+    def count_transition(self, probe: str, to: str) -> None:
+        """Count one change of a probe."""
+        self.transitions[probe, to] += 1
+
+
+class HealthCollector(Collector):
+    """Our families, from the snapshot file, the slots and the last ledger facts."""
+
+    def __init__(
+        self, measures: Measures, facts: LedgerFacts | None, now_ns: int
+    ) -> None:
+        """Take what is known now."""
+        self._measures, self._facts, self._now_ns = measures, facts, now_ns
+        self._snapshot = load_snapshot()
+        self._slots = read_slots(run_dir())
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family once."""
+        yield from self._process()
+        yield from self._slot_families()
+        if self._snapshot is not None:
+            yield from self._probes(self._snapshot)
+            yield from self._checks(self._snapshot)
+        yield from self._counted()
+        if self._facts is not None:
+            yield from self._ledger(self._facts)
+        yield from merged_counters()
+
+    def _process(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily(
+            "ftw_build_info", "Version that runs.", labels=["version", "python"]
+        )
+        build.add_metric([settings.VERSION, platform.python_version()], 1)
+        yield build
+        yield GaugeMetricFamily(
+            "process_uptime_seconds",
+            "Seconds since the web server started.",
+            value=web_uptime(),
+        )
+        yield GaugeMetricFamily(
+            "process_heap_bytes",
+            "Resident memory of the web workers.",
+            value=sum(s.rss for s in self._slots if s.role.word == "web"),
+        )
+
+    def _slot_families(self) -> Iterator[Metric]:
+        ages = GaugeMetricFamily(
+            "ftw_worker_heartbeat_age_seconds",
+            "Age of the oldest heartbeat of a role.",
+            labels=["role"],
+        )
+        oldest = GaugeMetricFamily(
+            "ftw_inflight_oldest_seconds",
+            "How long the oldest request of a role has been running.",
+            labels=["role"],
+        )
+        roles: dict[str, list[SlotReading]] = {}
+        for slot in self._slots:
+            roles.setdefault(slot.role.word, []).append(slot)
+        for role, slots in sorted(roles.items()):
+            ages.add_metric([role], max(s.age(self._now_ns) for s in slots))
+            oldest.add_metric([role], max(s.oldest_age(self._now_ns) for s in slots))
+        yield ages
+        yield oldest
+
+    def _probes(self, snapshot: Snapshot) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "ftw_snapshot_age_seconds",
+            "Age of the last snapshot.",
+            value=snapshot.age(self._now_ns),
+        )
+        status = GaugeMetricFamily(
+            "ftw_probe_status", "1 while the probe passes.", labels=["probe"]
+        )
+        for probe in snapshot.probes:
+            status.add_metric([probe.name.value], VALUES.get(probe.state, 0.0))
+        yield status
+
+    def _checks(self, snapshot: Snapshot) -> Iterator[Metric]:
+        status = GaugeMetricFamily(
+            "ftw_check_status",
+            "1 while the check passes, 0.5 while it warns, 0 while it fails.",
+            labels=["check"],
+        )
+        age = GaugeMetricFamily(
+            "ftw_check_age_seconds",
+            "Seconds since the last completed run of the check.",
+            labels=["check"],
+        )
+        for check in snapshot.checks:
+            status.add_metric([check.name], VALUES.get(check.state, 0.0))
+            age.add_metric([check.name], check.age(self._now_ns))
+        yield status
+        yield age
+
+    def _counted(self) -> Iterator[Metric]:
+        duration = HistogramMetricFamily(
+            "ftw_check_duration_seconds", "How long a check took.", labels=["check"]
+        )
+        for check, counts in sorted(self._measures.durations.items()):
+            total, buckets = 0, []
+            for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
+                total += count
+                buckets.append((bound, float(total)))
+            duration.add_metric([check], buckets, self._measures.sums[check])
+        yield duration
+        transitions = CounterMetricFamily(
+            "ftw_probe_transitions", "Changes of a probe.", labels=["probe", "to"]
+        )
+        for (probe, to), count in sorted(self._measures.transitions.items()):
+            transitions.add_metric([probe, to], count)
+        yield transitions
+
+    def _ledger(self, facts: LedgerFacts) -> Iterator[Metric]:
+        yield from ledger_gauges(facts)
+        for name in ("ftw_heal_artifacts", "heal_artifacts"):
+            family = CounterMetricFamily(
+                name, "Artifacts in the ledger's tree.", labels=["type", "source"]
+            )
+            for (kind, source), count in sorted(facts.artifacts.items()):
+                family.add_metric([kind, source], count)
+            yield family
+
+
+def ledger_gauges(facts: LedgerFacts) -> Iterator[Metric]:
+    """Yield the gauges of the ledger."""
+    state = facts.state
+    if state is None:
+        return
+    values = {
+        "ftw_ledger_size": ("Artifacts with a place in the tree.", state.size),
+        "ftw_ledger_pending": ("Artifacts without a place yet.", state.pending),
+        "ftw_ledger_anchored_size": (
+            "Size of the tree that is known outside the database.",
+            state.anchored_size,
+        ),
+    }
+    for name, (text, value) in values.items():
+        if value is not None:
+            yield GaugeMetricFamily(name, text, value=value)
+
+
+def merged_counters() -> Iterator[Metric]:
+    """Yield the families of every role's processes as one: two collectors would clash."""
+    files = counter_files()
+    if files:
+        yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+
+
+def web_uptime() -> float:
+    """Return the seconds since the web master began; 0 while there is none."""
+    master = startup.current_master()
+    if master is None:
+        return 0.0
+    return round(max(0.0, time.time() - startup.master_started_at(master)), 3)
+
+
+def expose(measures: Measures, facts: Callable[[], LedgerFacts | None]) -> bytes:
+    """Return the exposition text."""
+    registry = CollectorRegistry()
+    registry.register(HealthCollector(measures, facts(), time.monotonic_ns()))
+    return generate_latest(registry)
