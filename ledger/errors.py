@@ -3,7 +3,10 @@
 LedgerError
 ├── RefusedValueError     a value the canonical form cannot hold (also a ValueError)
 ├── NotSequencedError     a sequence or size the tree does not have (also LookupError)
-└── CannotLookError       verify could not read what it must compare
+├── CannotLookError       verify could not read what it must compare
+├── BusyError             another process sequences at this moment
+├── BrokenError           a rebase of a ledger that is not whole by itself
+└── NothingLostError      a rebase where every anchor agrees with the tree
 """
 
 
@@ -31,3 +34,15 @@ class NotSequencedError(LedgerError, LookupError):
 
 class CannotLookError(LedgerError):
     """Say why verify could not look."""
+
+
+class BusyError(LedgerError):
+    """Say that another process is sequencing."""
+
+
+class BrokenError(LedgerError):
+    """Refuse a rebase of a ledger that is not whole by itself."""
+
+
+class NothingLostError(LedgerError):
+    """Refuse a rebase where every anchor agrees with the tree."""

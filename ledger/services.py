@@ -15,8 +15,19 @@ from ledger.errors import RefusedValueError
 from ledger.kinds import ArtifactType, Source
 from ledger.models import Artifact
 from ledger.rows import insert_new
+from ledger.state import LastVerify, LedgerState, counts_by_kind, state
 
-__all__ = ["ArtifactType", "Source", "emit", "record", "record_many"]
+__all__ = [
+    "ArtifactType",
+    "LastVerify",
+    "LedgerState",
+    "Source",
+    "counts_by_kind",
+    "emit",
+    "record",
+    "record_many",
+    "state",
+]
 
 
 def record(
