@@ -4,17 +4,20 @@ Apps keep plain ModelAdmins in their own admin.py and import nothing upward; the
 subclasses each with what every list here shares.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin import AdminSite, ModelAdmin, ShowFacets
+from django.contrib.admin import AdminSite, ModelAdmin, ShowFacets, display
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.functional import cached_property
+
+from fortheweebs import columns
 
 if TYPE_CHECKING:
     AnyAdmin = ModelAdmin[Any]
@@ -39,10 +42,11 @@ class CappedPaginator(AnyPaginator):
     @cached_property
     def _seen(self) -> int:
         # Unordered: PostgreSQL stops at row 1,001 instead of sorting a million.
-        return self.object_list.order_by()[: COUNT_CAP + 1].count()  # type: ignore[union-attr]
+        rows: Any = self.object_list
+        return int(rows.order_by()[: COUNT_CAP + 1].count())
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         """Return the number of rows, at most 1,000."""
         return min(self._seen, COUNT_CAP)
 
@@ -50,6 +54,38 @@ class CappedPaginator(AnyPaginator):
     def capped(self) -> bool:
         """Tell whether there are more rows than are counted."""
         return self._seen > COUNT_CAP
+
+
+class Dressed(AnyAdmin):
+    """Show states as badges and times as relative and UTC, whatever the app lists."""
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Replace columns by those that draw them."""
+        return [self._dressed(name) for name in super().get_list_display(request)]
+
+    def _dressed(self, name: Any) -> Any:
+        dress = columns.dress(self.model, name) if isinstance(name, str) else None
+        if dress is None:
+            return name
+        source = getattr(self, name, None)
+        field = None if source else self.opts.get_field(name)
+        return display(
+            description=getattr(source, "short_description", None)
+            or getattr(field, "verbose_name", name),
+            ordering=getattr(source, "admin_order_field", None) if source else name,
+        )(self._drawer(name, dress))
+
+    def _drawer(self, name: str, dress: columns.Dress) -> Callable[[Model], Any]:
+        method = getattr(self, name, None)
+
+        def draw(row: Model) -> Any:
+            if dress.draw is not None:
+                return dress.draw(row)
+            return method(row) if method else getattr(row, name)
+
+        # Names the class of the cells: the sheet puts numbers to the right.
+        draw.__name__ = f"n_{name}" if dress.number else name
+        return draw
 
 
 class ReadOnly:
@@ -77,6 +113,13 @@ class NavLink:
     current: bool
 
 
+def may_view(user: Any, app: str, model: str) -> bool:
+    """Tell whether a role of the user reads a model; one query for all of them."""
+    if user.is_superuser:
+        return True
+    return f"{app}.view_{model}" in user.get_group_permissions()
+
+
 class ConsoleSite(AdminSite):
     """Admin site of the project."""
 
@@ -84,6 +127,7 @@ class ConsoleSite(AdminSite):
     index_title = "Now"
     enable_nav_sidebar = False
     site_url = None
+    empty_value_display = ""
 
     def register(
         self,
@@ -107,8 +151,9 @@ class ConsoleSite(AdminSite):
         )
         for model in models:
             base = admin_class or ModelAdmin
-            if model._meta.app_label in READ_ONLY_APPS:
-                base = type(base.__name__, (ReadOnly, base), {})
+            closed = model._meta.app_label in READ_ONLY_APPS
+            mixins = (ReadOnly, Dressed) if closed else (Dressed,)
+            base = type(base.__name__, (*mixins, base), {})
             super().register(model, base, **options)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
@@ -120,33 +165,42 @@ class ConsoleSite(AdminSite):
         """Give every page its navigation and the chip that says how things are."""
         from fortheweebs.status import chip
 
-        context = super().each_context(request)
-        context["nav"] = self._navigation(request)
-        context["chip"] = chip()
-        return context
+        allowed = self.has_permission(request)
+        return {
+            "site_title": self.site_title,
+            "site_header": self.site_header,
+            "site_url": self.site_url,
+            "has_permission": allowed,
+            # The stock context asks for every model's permissions here.
+            "available_apps": [],
+            "is_popup": False,
+            "is_nav_sidebar_enabled": False,
+            "nav": self._navigation(request) if allowed else [],
+            "chip": chip(),
+        }
 
     def _navigation(self, request: HttpRequest) -> list[NavLink]:
-        if not self.has_permission(request):
-            return []
         here = request.path
         now = reverse("admin:index", current_app=self.name)
         links = [NavLink("Now", now, here == now)]
-        known = {
-            model._meta.label_lower: options
-            for model, options in self._registry.items()
-        }
         for name, app, model in PAGES:
-            options = known.get(f"{app}.{model}")
-            if options is not None and options.has_view_permission(request):
-                url = reverse(f"admin:{app}_{model}_changelist")
+            url = self.list_url(request.user, app, model)
+            if url:
                 # A detail page, or another model of the app, belongs to its entry.
                 root = reverse("admin:app_list", args=[app])
                 links.append(NavLink(name, url, here.startswith(root)))
         return links
 
+    def list_url(self, user: Any, app: str, model: str) -> str:
+        """Return where a list is; empty when there is none or the role reads none."""
+        known = {model._meta.label_lower for model in self._registry}
+        if f"{app}.{model}" not in known or not may_view(user, app, model):
+            return ""
+        return reverse(f"admin:{app}_{model}_changelist")
+
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    ) -> TemplateResponse:
         """Show Now: what is wrong, since when, and what was done about it."""
         from fortheweebs.pages import now_page
 
@@ -172,7 +226,7 @@ class ConsoleSite(AdminSite):
 
     def logout(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    ) -> TemplateResponse:
         """Log out and take the cookie back."""
         from fortheweebs.status import delete_view_cookie
 
@@ -182,7 +236,7 @@ class ConsoleSite(AdminSite):
 
     def password_change(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    ) -> TemplateResponse:
         """Change one's own password; the change and its record happen together."""
         from fortheweebs.people import record_change
 

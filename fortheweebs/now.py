@@ -67,7 +67,6 @@ class Line:
     subject: str
     bug: int | None
     say: str
-    by: str
     artifact: int
     sequence: int | None
 
@@ -112,7 +111,6 @@ def line(artifact: Any) -> Line:
         subject=subject,
         bug=bug,
         say=_sentence(artifact),
-        by=person(artifact.actor),
         artifact=artifact.pk,
         sequence=artifact.sequence,
     )
@@ -133,6 +131,9 @@ def _sentence(artifact: Any) -> str:
     words = WORDS.get(artifact.type, str(artifact.type).replace("_", " "))
     if artifact.type == ArtifactType.DEGRADE and artifact.node:
         words = f"{words} on {artifact.node}"
+    by = person(artifact.actor)
+    if by:
+        words = f"{words} by {by}"
     details = artifact.details
     for name in REASONS:
         value = details.get(name)

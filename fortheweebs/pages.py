@@ -4,18 +4,21 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
+from django.contrib.admin import site
 from django.db.models import Case, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
 from bugfixer.models import Bug, Report, Severity, Status
 from fortheweebs import charts, now
+from fortheweebs.admin import ConsoleSite
+from fortheweebs.columns import SEEN
 from fortheweebs.now import Chip, Tile, Verdict
 from fortheweebs.status import chip
 from health.models import Instance
@@ -36,8 +39,6 @@ HEALS = (
 HEALS_CAP = 5000
 BUGS_CAP = 1000
 TOP_BUGS = 3
-# Written every 10 s; what missed three is not known to be well.
-SEEN = timedelta(seconds=40)
 WORST_FIRST = Case(
     *(When(severity=kind, then=Value(place)) for place, kind in enumerate(Severity)),
     default=Value(len(Severity)),
@@ -87,7 +88,7 @@ class InstanceLine:
     note: str
 
 
-def now_page(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+def now_page(request: HttpRequest, context: dict[str, Any]) -> TemplateResponse:
     """Render Now with everything in it: the script only refreshes it."""
     context |= now_context(request, context["chip"])
     context["title"] = "Now"
@@ -129,7 +130,7 @@ def now_context(request: HttpRequest, mark: Chip) -> dict[str, Any]:
     links = page_links(request)
     artifacts = recent_artifacts()
     heals, verified = healing(at)
-    instances = list(Instance.objects.order_by("name")) if links.instances else []
+    instances = list(Instance.objects.recent(at)) if links.instances else []
     return {
         "chip": mark,
         "at": at,
@@ -155,20 +156,9 @@ class Links:
 
 def page_links(request: HttpRequest) -> Links:
     """Return the lists this user may see."""
-    names = (
-        ("bugfixer", "bug"),
-        ("ledger", "artifact"),
-        ("health", "instance"),
-    )
-    found = []
-    for app, model in names:
-        try:
-            url = reverse(f"admin:{app}_{model}_changelist")
-        except NoReverseMatch:
-            url = ""
-        allowed = request.user.has_perm(f"{app}.view_{model}")  # type: ignore[union-attr]
-        found.append(url if allowed else "")
-    return Links(*found)
+    names = (("bugfixer", "bug"), ("ledger", "artifact"), ("health", "instance"))
+    console = cast("ConsoleSite", site)
+    return Links(*(console.list_url(request.user, *name) for name in names))
 
 
 def recent_artifacts() -> list[Artifact]:
@@ -204,7 +194,7 @@ def _verdict(
     mark: Chip, at: datetime, snapshot: Snapshot | None, instances: list[Instance]
 ) -> Verdict:
     fresh = [row for row in instances if at - row.seen_at <= SEEN]
-    held = [row for row in fresh if row.hold]
+    held = [row for row in fresh if row.is_held(at)]
     return now.verdict(
         mark.state,
         mark.since,
@@ -243,11 +233,12 @@ def instance_lines(instances: list[Instance], at: datetime) -> list[InstanceLine
     for row in instances:
         late = at - row.seen_at > SEEN
         state = "unknown" if late else "ready" if row.ready else "not ready"
-        if state == "ready" and not row.hold:
+        held = row.is_held(at)
+        if state == "ready" and not held:
             well.append(row)
             continue
-        note = now.left(row.hold_until, at) if row.hold else now.seen(row.seen_at, at)
-        odd.append(InstanceLine(row.name, state, row.hold, note))
+        note = now.left(row.hold_until, at) if held else now.seen(row.seen_at, at)
+        odd.append(InstanceLine(row.name, state, row.hold if held else "", note))
     if well:
         name = (
             well[0].name
@@ -261,7 +252,7 @@ def instance_lines(instances: list[Instance], at: datetime) -> list[InstanceLine
 
 def open_bugs(at: datetime) -> Bugs:
     """Return the open bugs in counts, up to 1,000, and the worst with their day."""
-    rows = list(
+    rows: list[Any] = list(
         Bug.objects.alive()
         .order_by(WORST_FIRST, "-last_seen")
         .values("pk", "title", "severity", "status", "first_seen", "occurrences")[

@@ -17,8 +17,10 @@ from ledger.services import record
 if TYPE_CHECKING:
     AnyAdmin = ModelAdmin[Any]
     GroupAdmin = ModelAdmin[Group]
+    StockUserAdmin = UserAdmin[User]
 else:  # cannot be subscripted at run time
     AnyAdmin = GroupAdmin = ModelAdmin
+    StockUserAdmin = UserAdmin
 
 Person = User | AbstractBaseUser | AnonymousUser
 
@@ -53,7 +55,8 @@ class Recorded(AnyAdmin):
 
     def account(self, obj: Any) -> Person:
         """Return whose account the row is part of."""
-        return obj
+        person: Person = obj
+        return person
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
         """Record that a row was added."""
@@ -74,7 +77,7 @@ class Recorded(AnyAdmin):
         return super().log_deletions(request, queryset)
 
 
-class PeopleAdmin(Recorded, UserAdmin):
+class PeopleAdmin(Recorded, StockUserAdmin):
     """Users: roles are groups, and only a superuser touches superusers."""
 
     list_display = ("username", "roles", "is_active", "is_superuser", "last_login")
@@ -156,7 +159,8 @@ class TokenAdmin(Recorded):
 
     def account(self, obj: Any) -> Person:
         """Return whose token it is."""
-        return obj.user  # type: ignore[no-any-return]
+        person: Person = obj.user
+        return person
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse: a token is shown once, on the terminal that asked for it."""
@@ -176,4 +180,4 @@ def register_people() -> None:
     ):
         if site.is_registered(model):
             site.unregister(model)
-        site.register(model, options)  # type: ignore[arg-type]
+        site.register(model, options)

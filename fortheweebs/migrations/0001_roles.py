@@ -18,6 +18,8 @@ class Migration(migrations.Migration):
         ("contenttypes", "0002_remove_content_type_name"),
         ("knox", "0009_extend_authtoken_field"),
         ("ledger", "0001_initial"),
+        ("health", "0001_initial"),
+        ("bugfixer", "0001_initial"),
     ]
 
     operations = [migrations.RunPython(forwards, migrations.RunPython.noop)]

@@ -31,6 +31,8 @@ class Command(BaseCommand):
         if not (owner.is_active and owner.is_staff):
             raise CommandError(f"{user!r} is not an active member of staff.")
         with transaction.atomic():
-            _, token = AuthToken.objects.create(user=owner, expiry=timedelta(days=days))
+            _, token = AuthToken.objects.create(  # type: ignore[no-untyped-call]
+                user=owner, expiry=timedelta(days=days)
+            )
             record_change(user=owner, by=None, change=["token added"])
         self.stdout.write(token)
