@@ -49,6 +49,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "analyze-wanted": {"task": "bugfixer.tasks.analyze_wanted", "schedule": 30.0},
     "prune-reports": {"task": "bugfixer.tasks.prune_reports", "schedule": 86400.0},
 }
-app.config_from_object(_options)
+# Not config_from_object: that reads attributes of a function instead of calling it.
+app.add_defaults(_options)
 app.steps["worker"].add("health.celeryparts:SlotStep")
 app.autodiscover_tasks(["ledger", "health", "bugfixer"])

@@ -22,12 +22,14 @@ from redis.retry import Retry
 
 from health.places import run_dir
 from health.snapshot import State
+from ledger.state import state
 from ledger.waits import bounded_connection
 
 WAIT_SECONDS = 2.0
 REDIS_WAIT_SECONDS = 1.0
 DISK_WARN = 0.05
 DISK_FAIL = 0.01
+LEDGER_LAG_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,31 @@ def free_share(path: Path) -> float:
     return stat.f_bavail / stat.f_blocks if stat.f_blocks else 1.0
 
 
+class Ledger:
+    """The ledger keeps up and is whole; it degrades the instance, never stops it."""
+
+    name = "ledger"
+    required = False
+    period: float | None = 5.0
+
+    def check(self) -> Finding:
+        """Fail on a broken ledger, warn when artifacts wait too long for a place."""
+        found = state()
+        verify = found.last_verify
+        if verify is not None and not verify.ok:
+            return Finding(State.FAIL, f"verification found it {verify.kind}")
+        if not found.guards_present:
+            return Finding(State.FAIL, "the guards against changes are missing")
+        lag = found.oldest_pending_seconds
+        if found.pending and lag > LEDGER_LAG_SECONDS:
+            return Finding(State.WARN, f"artifacts have waited {lag:.0f} s for a place")
+        return Finding()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        connections.close_all()
+
+
 def default_dependencies() -> list[Dependency]:
     """Return what is examined, required ones first; further ones are added here."""
-    return [Database(), Cache(), Queue(), Disk()]
+    return [Database(), Cache(), Queue(), Disk(), Ledger()]

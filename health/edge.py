@@ -17,7 +17,14 @@ from django.core.handlers.wsgi import WSGIRequest
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from health.answers import ANSWERS, JSON, SECURITY_HEADERS, Answer, Asked
+from health.answers import (
+    ANSWERS,
+    JSON,
+    SECURITY_HEADERS,
+    Answer,
+    Asked,
+    answer_status_json,
+)
 from health.pulse import Pulse, own_pulse
 from health.snapshots import read_snapshot
 from health.viewer import COOKIE, read_view
@@ -111,8 +118,15 @@ def answer_probe(environ: Environ, start_response: StartResponse) -> Iterable[by
         answer = ANSWERS[environ["PATH_INFO"]](asked)
     except Exception:
         logger.exception("probe_failed", extra={"path": environ["PATH_INFO"]})
-        answer = refuse(503, "The probe failed.", ("Retry-After", "5"))
+        answer = _without_page(environ["PATH_INFO"], asked)
     return send(answer, start_response, head=method == "HEAD")
+
+
+def _without_page(path: str, asked: Asked) -> Answer:
+    """Say without a template what can be said; a page that fails hides no state."""
+    if path == "/status":
+        return answer_status_json(asked)
+    return refuse(503, "The probe failed.", ("Retry-After", "5"))
 
 
 def is_staff(environ: Environ) -> bool:

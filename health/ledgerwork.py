@@ -1,24 +1,13 @@
 """The ledger's part of the duty: sequence each second, and count what /metrics shows."""
 
-import time
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from django.db import connections
-from django.db.models import Count, Max
 
 from health.steady import Steady
 from ledger import sequencer
-from ledger.models import Artifact, Leaf
-
-LedgerState = Any
-
-
-def state() -> Any:
-    """TEMPORARY until the ledger has it."""
-    return None
-
+from ledger.state import LedgerState, counts_by_kind, state
 
 SEQUENCE_SECONDS = 1.0
 FACTS_SECONDS = 5.0
@@ -26,40 +15,10 @@ FACTS_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class LedgerFacts:
-    """What is known of the ledger, and when it was looked at."""
+    """What was known of the ledger when it was last looked at."""
 
     state: LedgerState
-    artifacts: dict[tuple[str, str], int] = field(default_factory=dict)
-    at_ns: int = 0
-
-
-class ArtifactCounter:
-    """Count sequenced artifacts by type and source, each once.
-
-    By sequence, not by id: a row committed late would be missed.
-    """
-
-    def __init__(self) -> None:
-        """Begin with nothing counted."""
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._next = 0
-
-    def count(self) -> dict[tuple[str, str], int]:
-        """Add what was sequenced since the last call."""
-        last = Leaf.objects.aggregate(last=Max("sequence"))["last"]
-        if last is not None and last >= self._next:
-            rows = (
-                Artifact.objects.filter(
-                    leaf__sequence__gte=self._next, leaf__sequence__lte=last
-                )
-                .order_by()
-                .values_list("type", "source")
-                .annotate(count=Count("pk"))
-            )
-            for kind, source, count in rows:
-                self._counts[kind, source] += count
-            self._next = last + 1
-        return dict(self._counts)
+    artifacts: dict[tuple[str, str], int]
 
 
 class LedgerWork:
@@ -68,10 +27,9 @@ class LedgerWork:
     def __init__(self) -> None:
         """Know nothing yet."""
         self.facts: LedgerFacts | None = None
-        self._counter = ArtifactCounter()
         self._threads = (
-            Steady("sequencer", SEQUENCE_SECONDS, self._sequence),
-            Steady("ledger-facts", FACTS_SECONDS, self._look),
+            Steady("sequencer", SEQUENCE_SECONDS, _closing(sequencer.sequence)),
+            Steady("ledger-facts", FACTS_SECONDS, _closing(self._look)),
         )
 
     def start(self) -> None:
@@ -84,18 +42,17 @@ class LedgerWork:
         for thread in self._threads:
             thread.stop()
 
-    def _sequence(self) -> None:
+    def _look(self) -> None:
+        self.facts = LedgerFacts(state=state(), artifacts=counts_by_kind())
+
+
+def _closing(call: Callable[[], object]) -> Callable[[], None]:
+    """Give the connection back after each pass; a broken one is not kept."""
+
+    def wrapped() -> None:
         try:
-            sequencer.sequence()
+            call()
         finally:
             connections.close_all()
 
-    def _look(self) -> None:
-        try:
-            self.facts = LedgerFacts(
-                state=state(),
-                artifacts=self._counter.count(),
-                at_ns=time.monotonic_ns(),
-            )
-        finally:
-            connections.close_all()
+    return wrapped

@@ -172,16 +172,23 @@ class HealthCollector(Collector):
 
 
 def ledger_gauges(facts: LedgerFacts) -> Iterator[Metric]:
-    """Yield the gauges of the ledger."""
+    """Yield the gauges of the ledger; valid is absent until it was verified once."""
     state = facts.state
-    if state is None:
-        return
-    values = {
+    verify = state.last_verify
+    values: dict[str, tuple[str, float | None]] = {
         "ftw_ledger_size": ("Artifacts with a place in the tree.", state.size),
         "ftw_ledger_pending": ("Artifacts without a place yet.", state.pending),
         "ftw_ledger_anchored_size": (
-            "Size of the tree that is known outside the database.",
+            "Size of the tree that is also known outside the database.",
             state.anchored_size,
+        ),
+        "ftw_ledger_valid": (
+            "1 while the last verification found the ledger whole.",
+            float(verify.ok) if verify else None,
+        ),
+        "ftw_ledger_verified_timestamp_seconds": (
+            "When the ledger was last verified.",
+            verify.at.timestamp() if verify else None,
         ),
     }
     for name, (text, value) in values.items():

@@ -26,6 +26,7 @@ class Pulse:
         self.rss = resident_bytes()
         self.started_ns = time.monotonic_ns()
         self._stop = threading.Event()
+        self.tick()
 
     def begin(self) -> int:
         """Mark this thread's request as in flight; return the key to end it with.
