@@ -1,9 +1,12 @@
 """What beat asks for: sequencing as a second pair of hands, a daily verification."""
 
+from uuid import UUID
+
 import structlog
 from celery import shared_task
 
 from ledger import sequencer, spool, upkeep
+from ledger.models import Artifact
 
 # A million rows take seconds; the limit of other tasks would end a larger ledger's.
 VERIFY_LIMIT = 3600
@@ -19,9 +22,14 @@ def sequence() -> None:
 
 
 @shared_task(ignore_result=True, time_limit=VERIFY_LIMIT)
-def verify(*, full: bool = False, actor: str = "") -> None:
+def verify(*, full: bool = False, actor: str = "", event_id: str = "") -> None:
     """Verify what is new; everything once a week, or when asked."""
-    verdict = upkeep.verify_ledger(full=full or upkeep.is_full_due(), actor=actor)
+    event = UUID(event_id) if event_id else None
+    if event and Artifact.objects.by_event(event).exists():
+        return  # delivered twice
+    verdict = upkeep.verify_ledger(
+        full=full or upkeep.is_full_due(), actor=actor, event_id=event
+    )
     if verdict.ok:
         logger.info("ledger_whole", size=verdict.size, seconds=verdict.seconds)
     else:

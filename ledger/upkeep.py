@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 from django.db import transaction
 
@@ -24,6 +25,7 @@ def verify_ledger(
     against: Path | None = None,
     jobs: int = 1,
     actor: str = "",
+    event_id: UUID | None = None,
 ) -> Verdict:
     """Look at what came since the last good verification, or at everything.
 
@@ -42,6 +44,7 @@ def verify_ledger(
         source=Source.LEDGER,
         subject="ledger",
         actor=actor,
+        event_id=event_id,
         full=verdict.looked_from == 0,
         looked_from=verdict.looked_from,
         size=verdict.size,
