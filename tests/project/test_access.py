@@ -35,6 +35,7 @@ TABLE = {
     "/api/bug-fixer/bugs": "staff",
     "/api/bug-fixer/bugs/<int:bug_id>": "staff",
     "/api/bug-fixer/reports/<str:report_id>": "staff",
+    "/api/bug-fixer/reports/<str:report_id>/screenshot": "staff",
     "/api/schema": "staff",
     "/api/docs": "staff",
     "/admin/login/": "public",
