@@ -16,7 +16,13 @@ from health.duty import Duty
 from health.places import drain_file
 from health.pulse import own_pulse, start_pulse
 from health.slots import Role
-from health.takeover import Contender, SamplerLock, watchdog_is_fresh
+from health.takeover import (
+    KILL_AFTER,
+    TRY_AFTER,
+    Contender,
+    SamplerLock,
+    watchdog_is_fresh,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,15 +57,23 @@ def when_ready(server: Any) -> None:
         limit_listener(listener.sock)
 
 
-def post_fork(server: Any, worker: Any) -> None:
+def post_fork(
+    server: Any,
+    worker: Any,
+    *,
+    try_after: float = TRY_AFTER,
+    kill_after: float = KILL_AFTER,
+) -> None:
     """Give the worker its slot and the thread that stands in for a dead watchdog."""
     start_pulse(Role.WEB, limit=settings.WEB_THREADS)
-    threading.Thread(target=stand_in, name="stand-in", daemon=True).start()
+    contender = Contender(SamplerLock(), try_after=try_after, kill_after=kill_after)
+    threading.Thread(
+        target=stand_in, args=(contender,), name="stand-in", daemon=True
+    ).start()
 
 
-def stand_in() -> None:
+def stand_in(contender: Contender) -> None:
     """Take over when nobody samples, give back when a watchdog ticks; for ever."""
-    contender = Contender(SamplerLock())
     while True:
         time.sleep(1)
         try:

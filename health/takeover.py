@@ -122,12 +122,13 @@ class Contender:
         self.lock = lock
         self._try_after = try_after
         self._kill_after = kill_after
-        self._began_ns = self._ticked_ns = time.monotonic_ns()
+        self._began_ns = time.monotonic_ns()
+        self._ticked_ns: int | None = None
         self._void_until_ns = 0
 
     def tick(self, now_ns: int) -> bool:
         """Take the lock if its holder has been silent; tell whether we hold it."""
-        if (now_ns - self._ticked_ns) / 1e9 > LATE_TICK:
+        if self._ticked_ns and (now_ns - self._ticked_ns) / 1e9 > LATE_TICK:
             # We stood still ourselves: every slot looks old, kill nobody for a while.
             self._void_until_ns = now_ns + int(VOID_AFTER_LATE * 1e9)
         self._ticked_ns = now_ns

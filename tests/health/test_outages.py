@@ -1,0 +1,102 @@
+"""PostgreSQL and then Redis stopped by signal under load, on the real server."""
+
+import threading
+import time
+
+import pytest
+
+from tests.server import Installation, Reply, wait_for
+
+
+class Load:
+    """Closed loops that read the database, a new connection a request."""
+
+    def __init__(self, site: Installation, loops: int = 6) -> None:
+        self.site, self.stop = site, threading.Event()
+        self.replies: list[Reply] = []
+        self.threads = [threading.Thread(target=self.run) for _ in range(loops)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(5)
+
+    def run(self):
+        while not self.stop.is_set():
+            reply = self.site.get("/api/health/history")
+            self.replies.append(reply)
+            if reply.status != 200:
+                self.stop.wait(0.2)
+
+
+@pytest.fixture(scope="module")
+def pg_site():
+    with Installation(postgres=True, LOCAL_OPERATOR="1") as site:
+        site.start_watchdog("--period", "0.5", "--timeout", "0.5")
+        site.start_web()
+        site.wait_ready()
+        yield site
+
+
+def slots(site):
+    return sorted(path.name for path in (site.data / "run").glob("web-*.slot"))
+
+
+def watch(site, until_status: int, seconds: float) -> list[Reply]:
+    """Ask live and ready until ready says so; return every answer of both."""
+    asked: list[Reply] = []
+
+    def said():
+        asked.append(site.get("/api/health/live"))
+        assert asked[-1].status == 200
+        asked.append(site.get("/api/health/ready"))
+        time.sleep(0.05)
+        return asked[-1].status == until_status
+
+    wait_for(said, seconds, f"ready {until_status}")
+    return asked
+
+
+@pytest.mark.parametrize("service", ["postgres", "redis"])
+def test_probes_answer_and_ready_tells_while_a_dependency_hangs(pg_site, service):
+    before = slots(pg_site)
+
+    with Load(pg_site) as load:
+        wait_for(lambda: any(r.status == 200 for r in load.replies), 3, "load")
+        getattr(pg_site, f"stop_{service}")()
+        down = watch(pg_site, 503, 5)
+        said = pg_site.get("/api/health/ready")
+        port = pg_site.probe("/api/health/ready")
+        pg_site.resume_services()
+        up = watch(pg_site, 200, 5)
+        wait_for(lambda: load.replies[-1].status == 200, 5, "the load's recovery")
+
+    assert all(reply.seconds < 1.0 for reply in down + up)
+    failing = {"postgres": "db", "redis": "cache"}[service]
+    assert said.json["checks"][failing] is False
+    assert said.headers["retry-after"] == "5"
+    assert port.status == 503
+    assert slots(pg_site) == before
+    assert all(reply.status in {0, 200, 503} for reply in load.replies)
+
+
+def test_an_outage_is_told_once_for_each_change(pg_site):
+    pg_site.stop_redis()
+    wait_for(lambda: pg_site.get("/api/health/ready").status == 503, 5)
+    pg_site.resume_services()
+    wait_for(lambda: pg_site.get("/api/health/ready").status == 200, 5)
+
+    def told():
+        rows = pg_site.get("/api/health/history?check=cache").json["history"]
+        return rows if rows and rows[-1]["type"] == "recover" else None
+
+    rows = wait_for(told, 5, "artifacts")
+    assert [row["type"] for row in rows[-2:]] == ["degrade", "recover"]
+    assert (rows[-2]["from"], rows[-2]["to"]) == ("pass", "fail")
+    kinds = [row["type"] for row in rows]
+    assert kinds == ["degrade", "recover"] * (len(kinds) // 2)
