@@ -30,7 +30,7 @@ class FortheweebsConfig(AppConfig):
         """Register the system checks and listen for migrations and lock-outs."""
         from axes.signals import user_locked_out
 
-        from fortheweebs import checks  # noqa: F401 - registered by import
+        from fortheweebs import checks, openapi  # noqa: F401 - registered by import
 
         post_migrate.connect(_keep_roles, sender=self)
         user_locked_out.connect(_remember_lock, dispatch_uid="login_locked")

@@ -351,9 +351,18 @@ SPECTACULAR_SETTINGS = {
     "VERSION": VERSION,
     "SERVE_PERMISSIONS": ["fortheweebs.access.StaffOnly"],
     "SERVE_INCLUDE_SCHEMA": False,
+    # A direct local caller sends nothing, so nothing of it is described.
+    "AUTHENTICATION_WHITELIST": [
+        "fortheweebs.access.BearerAuthentication",
+        "fortheweebs.access.StaffSessionAuthentication",
+    ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "fortheweebs.openapi.document_refusals",
+    ],
 }
 
 # -- Ledger, bug reports, outside services -----------------------------------------
