@@ -176,7 +176,9 @@ class Checkpoint(models.Model):
 class Anchor(models.Model):
     """Where else a checkpoint was written down, and when."""
 
-    checkpoint = models.ForeignKey(Checkpoint, on_delete=models.DO_NOTHING)
+    checkpoint = models.ForeignKey(
+        Checkpoint, on_delete=models.DO_NOTHING, db_constraint=False
+    )
     target = models.CharField(max_length=40)
     receipt = models.TextField()
     at = models.DateTimeField()

@@ -148,10 +148,10 @@ def judge_points(
     """Compare written-down roots with those of the tree, by size.
 
     A size that a later epoch declared lost need not be there; any other size must,
-    with the same root. Where sizes disagree, the first bad sequence lies past the last
-    size that agrees.
+    with the same root. Where one disagrees, the first bad sequence lies past the last
+    size that agrees in the same place: a forger's own checkpoints agree with anything.
     """
-    findings, agreed = [], looked_from
+    findings, agreed = [], dict[str, int]()
     seen: set[tuple[str, int, bytes]] = set()
     for point in sorted(points, key=lambda point: point.size):
         if (point.where, point.size, point.root) in seen:
@@ -168,9 +168,9 @@ def judge_points(
             )
             findings.append(Finding(Kind.ROLLED_BACK, current.size, detail))
         elif point.size in roots and roots[point.size] == point.root:
-            agreed = point.size
+            agreed[point.where] = point.size
         elif point.size in roots:
-            findings.append(_disagreement(point, agreed))
+            findings.append(_disagreement(point, agreed.get(point.where, looked_from)))
     return findings
 
 

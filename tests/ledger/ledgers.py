@@ -7,8 +7,10 @@ from pathlib import Path
 
 from django.db import connection
 
-from ledger import sequencer, services, triggers
+from ledger import merkle, sequencer, services, triggers
 from ledger.audit import look
+from ledger.entry import leaf_hash
+from ledger.models import Checkpoint, Leaf, Tile
 
 
 def make_ledger(count: int, *, steps: int = 1) -> None:
@@ -69,3 +71,57 @@ def found() -> tuple[int | None, str]:
 def anchored_lines(path: Path) -> list[dict[str, object]]:
     """Return the lines of an anchors file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def rewrite(sequence: int, old: str, new: str) -> None:
+    """Edit a body and give it the hash it then has, as a careful forger does."""
+    body = body_at(sequence).replace(old, new)
+    execute(
+        "UPDATE ledger_artifact SET body = %s, hash = %s WHERE id = %s",
+        body,
+        leaf_hash(body.encode()),
+        artifact_at(sequence),
+    )
+
+
+def rebuild_tree() -> None:
+    """Make tiles, checkpoints and anchor rows anew: the database agrees with itself."""
+    sizes = list(Checkpoint.objects.order_by("id").values_list("size", flat=True))
+    origin = sequencer.current_origin()
+    for table in ("ledger_anchor", "ledger_checkpoint", "ledger_tile"):
+        execute(f"DELETE FROM {table}")
+    rows = Leaf.objects.order_by("sequence").values_list("artifact__hash", flat=True)
+    hashes = [bytes(digest) for digest in rows]
+    edge = merkle.Edge(0, [])
+    for size in sizes:
+        for tile in edge.add(hashes[edge.size : size]):
+            Tile.objects.create(
+                level=tile.level, index=tile.index, root=tile.root, data=tile.data
+            )
+        sequencer.make_checkpoint(origin, size, edge.root())
+
+
+ANCHORS_AFTER = (
+    "DELETE FROM ledger_anchor WHERE checkpoint_id IN"
+    " (SELECT id FROM ledger_checkpoint WHERE size > %s)"
+)
+
+
+def forget_after(size: int) -> None:
+    """Bring back the state of an older backup, guards and all."""
+    with guards_down():
+        past = Leaf.objects.filter(sequence__gte=size).values_list("artifact_id")
+        ids = [pk for (pk,) in past]
+        for sql, value in (
+            ("DELETE FROM ledger_leaf WHERE sequence >= %s", size),
+            (
+                'DELETE FROM ledger_tile WHERE level = 0 AND ("index" + 1) * 256 > %s',
+                size,
+            ),
+            ("DELETE FROM ledger_tile WHERE level > 0 AND %s >= 0", size),
+            (ANCHORS_AFTER, size),
+            ("DELETE FROM ledger_checkpoint WHERE size > %s", size),
+        ):
+            execute(sql, value)
+        for pk in ids:
+            execute("DELETE FROM ledger_artifact WHERE id = %s", pk)
