@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import Resolver404, resolve
 
 from fortheweebs.api import error_body, wants_json
+from fortheweebs.api import server_error as internal_error
 from fortheweebs.status import status_page
 from health.snapshots import read_snapshot
 
@@ -77,6 +79,13 @@ def _view_class(request: HttpRequest) -> Any:
 def is_away(error: BaseException | None) -> bool:
     """Tell an error of the connection from one of ours."""
     return isinstance(error, OperationalError | InterfaceError)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer what failed outside a view; a lost connection is not our mistake."""
+    if is_away(sys.exc_info()[1]):
+        return database_away(request)
+    return internal_error(request)
 
 
 class DatabaseAwayMiddleware:

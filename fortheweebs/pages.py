@@ -12,12 +12,11 @@ from django.db.models import Case, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 
 from bugfixer.models import Bug, Report, Severity, Status
 from fortheweebs import charts, now
-from fortheweebs.admin import ConsoleSite
+from fortheweebs.admin import ConsoleSite, may_view
 from fortheweebs.columns import SEEN
 from fortheweebs.now import Chip, Tile, Verdict
 from fortheweebs.status import chip
@@ -130,7 +129,9 @@ def now_context(request: HttpRequest, mark: Chip) -> dict[str, Any]:
     links = page_links(request)
     artifacts = recent_artifacts()
     heals, verified = healing(at)
-    instances = list(Instance.objects.recent(at)) if links.instances else []
+    user: Any = request.user
+    sees = may_view(user, "health", "instance")
+    instances = list(Instance.objects.recent(at)) if sees else []
     return {
         "chip": mark,
         "at": at,
@@ -139,7 +140,7 @@ def now_context(request: HttpRequest, mark: Chip) -> dict[str, Any]:
         "tiles": _tiles(at, snapshot, instances, artifacts, verified),
         "lines": [now.line(row) for row in artifacts if row.at >= at - RECENT],
         "heals": heals,
-        "bugs": open_bugs(at) if links.bugs else None,
+        "bugs": open_bugs(at, links) if may_view(user, "bugfixer", "bug") else None,
         "instances": instance_lines(instances, at),
         "n_instances": len(instances),
     }
@@ -250,7 +251,7 @@ def instance_lines(instances: list[Instance], at: datetime) -> list[InstanceLine
     return odd
 
 
-def open_bugs(at: datetime) -> Bugs:
+def open_bugs(at: datetime, links: Links) -> Bugs:
     """Return the open bugs in counts, up to 1,000, and the worst with their day."""
     rows: list[Any] = list(
         Bug.objects.alive()
@@ -270,7 +271,7 @@ def open_bugs(at: datetime) -> Bugs:
         critical=count(lambda row: row["severity"] == Severity.CRITICAL),
         new=count(lambda row: row["first_seen"] >= at - DAY),
         regressed=count(lambda row: row["status"] == Status.REGRESSED),
-        top=[_bug_line(row, hours[row["pk"]]) for row in top],
+        top=[_bug_line(row, hours[row["pk"]], links) for row in top],
     )
 
 
@@ -284,7 +285,7 @@ def _report_hours(bugs: list[int], at: datetime) -> dict[int, list[int]]:
     }
 
 
-def _bug_line(row: dict[str, Any], hours: list[int]) -> BugLine:
+def _bug_line(row: dict[str, Any], hours: list[int], links: Links) -> BugLine:
     reports = f"{row['occurrences']:,} report{'' if row['occurrences'] == 1 else 's'}"
     regressed = row["status"] == Status.REGRESSED
     return BugLine(
@@ -292,7 +293,7 @@ def _bug_line(row: dict[str, Any], hours: list[int]) -> BugLine:
         title=row["title"],
         severity=row["severity"],
         note=f"regressed, {reports}" if regressed else reports,
-        url=reverse("admin:bugfixer_bug_change", args=[row["pk"]]),
+        url=f"{links.bugs}{row['pk']}/change/" if links.bugs else "",
         hours=hours,
         label=f"Reports by the hour, last 24 h: {sum(hours)}",
     )

@@ -11,7 +11,7 @@ from health.views import StatusView
 handler400 = "fortheweebs.api.bad_request"
 handler403 = "fortheweebs.api.forbidden"
 handler404 = "fortheweebs.api.not_found"
-handler500 = "fortheweebs.api.server_error"
+handler500 = "fortheweebs.middleware.server_error"
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/status"), name="home"),

@@ -54,3 +54,10 @@ def _guards_down_for_the_flush(request: pytest.FixtureRequest) -> Iterator[None]
     request.getfixturevalue("transactional_db")
     yield
     triggers.remove(connection)
+
+
+@pytest.fixture(autouse=True)
+def _unhashed_static(settings: Any) -> None:
+    """Let templates name their files without a collectstatic before the tests."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
