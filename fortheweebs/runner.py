@@ -194,6 +194,8 @@ def redis_command(binary: str, folder: Path, data: Path) -> list[str]:
     (data / "redis").mkdir(mode=0o700, exist_ok=True)
     options = ["--port", "0", "--unixsocket", str(folder / "redis.sock")]
     options += ["--unixsocketperm", "700", "--save", "", "--appendonly", "yes"]
+    # Its own title would hide whose process it is.
+    options += ["--set-proc-title", "no"]
     return [binary, *options, "--dir", str(data / "redis"), "--daemonize", "no"]
 
 
