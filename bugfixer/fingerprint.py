@@ -24,8 +24,11 @@ _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
         "<time>",
     ),
     (re.compile(r"\b0x[0-9A-Fa-f]++"), "<address>"),
-    # A run of hex with a digit in it: an id or the hash in a file's name, not a word.
-    (re.compile(r"(?<![\w])(?=[a-f]*[0-9])[0-9a-f]{7,64}(?![\w])"), "<id>"),
+    # Hex with digits and letters: an id or the hash in a file's name, not a word.
+    (
+        re.compile(r"(?<!\w)(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{7,64}(?!\w)"),
+        "<id>",
+    ),
     (re.compile(r"[0-9]++(?:[.,:][0-9]++)*+"), "<n>"),
 )
 _SPACE = re.compile(r"\s+")

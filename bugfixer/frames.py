@@ -75,7 +75,8 @@ NOTATIONS: tuple[Notation, ...] = (
     _row(
         "dotnet",
         Role.FRAME,
-        r"\s{1,12}\S{1,12} (?P<function>[\w.<>`+\[\],|&$]++\([^)]*+\))"
+        # Three spaces, always: a line of Python source in its trace has four.
+        r"(?: {3}\S{1,12}|\s*+at) (?=[\w+`<>]++\.)(?P<function>[\w.<>`+\[\],|&$]++\([^)]*+\))"
         r"(?: \S{1,12} (?P<file>(?:[A-Za-z]:\\|/)[^:]++):\S{1,12} (?P<line>[0-9]{1,9}))?$",
     ),
     _row(

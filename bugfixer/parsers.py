@@ -22,9 +22,9 @@ class TooLargeError(APIException):
     default_code = "too_large"
 
 
-def body_limit() -> int:
-    """Return how many bytes a body may have at all."""
-    return int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+def too_large() -> str:
+    """Say how large a body may be."""
+    return f"The body is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE:,} bytes."
 
 
 def clean_text(text: str) -> str:
@@ -50,8 +50,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(message)
 
 
-class CappedJSONParser(JSONParser):
-    """JSON up to DATA_UPLOAD_MAX_MEMORY_SIZE, which the stock parser does not heed."""
+class CleanJSONParser(JSONParser):
+    """JSON whose values can be stored; Django has capped the body before."""
 
     def parse(
         self,
@@ -60,7 +60,7 @@ class CappedJSONParser(JSONParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         """Return the cleaned value; leave the size of the body on the view."""
-        raw = self._read(stream, (parser_context or {})["request"].META)
+        raw: bytes = stream.read()
         (parser_context or {})["view"].body_size = len(raw)
         try:
             return clean(json.loads(raw, parse_constant=_refuse_constant))
@@ -69,17 +69,3 @@ class CappedJSONParser(JSONParser):
         except ValueError as error:
             message = f"The body is not JSON: {clean_text(str(error))[:200]}"
             raise ParseError(message) from None
-
-    @staticmethod
-    def _read(stream: Any, meta: Mapping[str, Any]) -> bytes:
-        limit = body_limit()
-        sentence = f"The body is larger than {limit:,} bytes."
-        try:
-            if int(meta.get("CONTENT_LENGTH") or 0) > limit:
-                raise TooLargeError(sentence)
-        except ValueError:
-            raise ParseError("Content-Length: must be a number.") from None
-        raw: bytes = stream.read(limit + 1)
-        if len(raw) > limit:
-            raise TooLargeError(sentence)
-        return raw

@@ -10,7 +10,6 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -142,54 +141,45 @@ _PRIVATE_KEY = re.compile(
     r"[A-Za-z0-9+/=\s\\,:.\-]*?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|\Z)"
 )
 _DATABASE_URL = re.compile(
-    r"(?i)\b(postgres|postgresql|mysql|mariadb|mssql|redis|rediss|mongodb|amqp|amqps|"
+    r"(?i)(postgres|postgresql|mysql|mariadb|mssql|redis|rediss|mongodb|amqp|amqps|"
     r"ftp|sftp|smtp|smtps)((?:\+[a-z0-9]{1,20})?://)[^\s\"'<>]{1,500}@"
 )
 _USER_INFO = re.compile(r"(://)[^\s/?#\"'<>]{1,500}@")
 _HEADER = re.compile(
-    r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie2?)"
-    r"(\\{0,3}[\"']?[ \t]{0,8}[:=][ \t]{0,8}\\{0,3}[\"']?)([^\r\n\"'\\{\[]++|\[[^\r\n\"'\\]*+)"
+    r"(?i)((?:proxy-)?authorization|(?:set-)?cookie2?)"
+    r"(\\{0,3}[\"']?[ \t]{0,8}[:=][ \t]{0,8}\\{0,3}[\"']?)(?!\{)([^\r\n\"'\\]++)"
 )
-_HEADER_NAMES = frozenset(
-    {
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        "set-cookie",
-        "cookie2",
-        "set-cookie2",
-    }
-)
-_PAIR = re.compile(
-    r"(?<![\w.\-])([\w.\-]++)(\\{0,3}[\"']?\s{0,8}[:=]\s{0,8})"
+_HEADER_NAMES = ("authorization", "cookie", "cookie2")
+_NAME = re.compile(r"(?<![\w.\-])([\w.\-]++)\\{0,3}[\"']?\s{0,8}[:=]\s{0,8}")
+_VALUE = re.compile(
     r"(?:(\\{1,3}[\"'])([^\"'\r\n]*+)"
     r"|(\")((?:[^\"\\\r\n]|\\.)*+)|(')((?:[^'\\\r\n]|\\.)*+)"
     r"|()([^\s\"',;&)}\\]++))"
 )
-_BEARER = re.compile(r"(?i)\b(bearer\s{1,4})([A-Za-z0-9._~+/=\-]{6,}+)")
+_BEARER = re.compile(r"(?i)(bearer\s{1,4})([A-Za-z0-9._~+/=\-]{6,}+)")
 _DOTTED_RUN = re.compile(r"(?<![A-Za-z0-9_.\-])[A-Za-z0-9_.\-]{20,}+")
+# What could be part of a word ("task-...") must begin one; the others are theirs alone.
 _KEY = re.compile(
-    r"(?:\b|(?<=_))(?:"
-    r"(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{6,}+"
-    r"|whsec_[A-Za-z0-9+/=]{8,}+"
-    r"|sk-[A-Za-z0-9_\-]{16,}+"
-    r"|(?:ghp|gho|ghu|ghs|ghr)_[A-Za-z0-9]{16,}+"
-    r"|github_pat_[A-Za-z0-9_]{16,}+"
+    r"(?<![A-Za-z0-9])(?:"
+    r"sk-[A-Za-z0-9_\-]{16,}+"
+    r"|hf_[A-Za-z0-9]{20,}+"
+    r"|SG\.[A-Za-z0-9_\-]{16,}+\.[A-Za-z0-9_\-]{16,}+"
+    r"|sb(?:p|_secret|_publishable)_[A-Za-z0-9_\-]{16,}+"
     r"|gl(?:pat|ptt|dt|rt)-[A-Za-z0-9_\-]{16,}+"
-    r"|xox[abeoprs]-[A-Za-z0-9\-]{8,}+"
+    r"|npm_[A-Za-z0-9]{30,}+"
+    r"|pypi-[A-Za-z0-9_\-]{16,}+"
     r"|xapp-[A-Za-z0-9\-]{8,}+"
+    r")"
+    r"|(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{6,}+"
+    r"|whsec_[A-Za-z0-9+/=]{8,}+"
+    r"|gh[pousr]_[A-Za-z0-9]{16,}+"
+    r"|github_pat_[A-Za-z0-9_]{16,}+"
+    r"|xox[abeoprs]-[A-Za-z0-9\-]{8,}+"
     r"|(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}+"
     r"|AIza[A-Za-z0-9_\-]{30,}+"
     r"|ya29\.[A-Za-z0-9_\-]{16,}+"
-    r"|npm_[A-Za-z0-9]{30,}+"
-    r"|pypi-[A-Za-z0-9_\-]{16,}+"
-    r"|hf_[A-Za-z0-9]{20,}+"
     r"|dop_v1_[a-f0-9]{32,}+"
     r"|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32,}+"
-    r"|sb(?:p|_secret|_publishable)_[A-Za-z0-9_\-]{16,}+"
-    r"|SG\.[A-Za-z0-9_\-]{16,}+\.[A-Za-z0-9_\-]{16,}+"
-    r"|EAACEdEose0cBA[A-Za-z0-9]{8,}+"
-    r")"
 )
 _QUERY = re.compile(r"(?<=[?&#])([\w.\-\[\]%~$@:+]{1,200}+=)([^&#\s\"'<>)]*+)")
 _BARE_QUERY = re.compile(
@@ -198,10 +188,12 @@ _BARE_QUERY = re.compile(
 _PLACE = re.compile(r"(?::[0-9]{1,6}){1,2}$")
 _DIGITS = re.compile(r"(?<![0-9])[0-9]++(?:[ .\-\u00a0\u202f][0-9]++)*+")
 _DIGIT_GROUP = re.compile(r"[0-9]+")
+_LOCAL = r"(?:[^\s@<>\"'(),:;\[\]/?&=|\\]|(?<=\w)'(?=\w))"
+_DOMAIN = r"(?:@|%40)[\w\-]++(?:\.[\w\-]++)++"
+# Several in a row are one: the second would begin inside the first.
 _EMAIL = re.compile(
     r"(?<![^\s@<>\"'(),:;\[\]/?&=|\\])"
-    r"(?:[^\s@<>\"'(),:;\[\]/?&=|\\]|(?<=\w)'(?=\w))++"
-    r"(?:@|%40)([\w\-]++(?:\.[\w\-]++)++)"
+    f"{_LOCAL}++{_DOMAIN}(?:{_LOCAL}*+{_DOMAIN})*+"
 )
 _ESCAPED_AT = re.compile(r"(?<![\w.+\-])[\w.+\-]{1,320}%40[\w\-]++(?:\.[\w\-]++)++")
 _IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w]|\.[0-9])")
@@ -267,25 +259,35 @@ class _Text:
             name, equals, value = part.partition("=")
             if equals:
                 parts.append(f"{name}={self.take(Kind.COOKIE, value)}")
-            elif part.strip():
-                parts.append(" " + self.take(Kind.COOKIE, part.strip()))
+            elif held := part.strip():
+                start = part[: len(part) - len(part.lstrip())]
+                parts.append(start + self.take(Kind.COOKIE, held))
         return ";".join(parts)
 
-    def pair(self, found: Match) -> str:
-        name, between = found[1], found[2]
-        quote = found[3] or found[5] or found[7] or ""
-        value = found[4] or found[6] or found[8] or found[10] or ""
-        if not value or not is_secret_name(name):
-            return found[0]
-        if name.lower() in _HEADER_NAMES and _MARK.search(value):
-            return found[0]  # done as a header, where names of cookies stay
-        if found.string[max(found.start() - 11, 0) : found.start()].lower() == (
-            "unexpected "
-        ):
-            return found[0]  # "Unexpected token: '}'" is a parser speaking
-        kept = value[len(value.rstrip("\\")) :]
-        held = value.rstrip("\\")
-        return f"{name}{between}{quote}{self.take(Kind.SECRET, held)}{kept}"
+    def pairs(self, text: str) -> str:
+        """Replace the value of each secret name; other names keep theirs to be read."""
+        out, done = [], 0
+        for name in _NAME.finditer(text):
+            if name.start() < done or not is_secret_name(name[1]):
+                continue
+            value = _VALUE.match(text, name.end())
+            if value is None or self._is_no_secret(text, name, value[0]):
+                continue
+            quote = value[1] or value[3] or value[5] or ""
+            held = value[0][len(quote) :]
+            bare = held.rstrip("\\")
+            if bare:
+                out += [text[done : name.end()], quote, self.take(Kind.SECRET, bare)]
+                done = value.end() - (len(held) - len(bare))
+        return "".join([*out, text[done:]])
+
+    @staticmethod
+    def _is_no_secret(text: str, name: Match, value: str) -> bool:
+        if name[1].lower().endswith(_HEADER_NAMES) and _MARK.search(value):
+            return True  # done as a header, where the names of cookies stay
+        # "Unexpected token: '}'" is a parser speaking.
+        before = text[max(name.start() - 11, 0) : name.start()]
+        return before.lower() == "unexpected "
 
     def bearer(self, found: Match) -> str:
         return f"{found[1]}{self.take(Kind.SECRET)}"
@@ -304,7 +306,8 @@ class _Text:
         value, place = found[2], ""
         if not value:
             return found[0]
-        tail = _PLACE.search(value)
+        ends = found.string[found.end() : found.end() + 1] != "'"
+        tail = _PLACE.search(value) if ends and not is_secret_name(found[1]) else None
         if tail:  # app.js?v=3:10:5 names a line and a column
             value, place = value[: tail.start()], tail[0]
         return f"{found[1]}{self.take(Kind.QUERY, value)}{place}"
@@ -339,7 +342,7 @@ class _Text:
         return best
 
     def email(self, found: Match) -> str:
-        labels = found[1].split(".")[1:]
+        labels = found[0].partition("@")[2].split(".")[1:]
         if not any(label[:1].isalpha() for label in labels):
             return found[0]  # react@18.2.0 is a version
         return self.take(Kind.EMAIL)
@@ -375,13 +378,14 @@ def _looks_random(run: str) -> bool:
     return switches >= 0.4 * len(run)
 
 
-# (what must be in the text at all, pattern, name of the method)
-_RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
+# (what must be in the text at all, pattern, name of the method); without a pattern the
+# method reads the whole text.
+_RULES: tuple[tuple[str, re.Pattern[str] | None, str], ...] = (
     ("-----BEGIN", _PRIVATE_KEY, "private_key"),
     ("://", _DATABASE_URL, "database_url"),
     ("://", _USER_INFO, "user_info"),
     ("", _HEADER, "header"),
-    ("", _PAIR, "pair"),
+    ("", None, "pairs"),
     ("", _BEARER, "bearer"),
     ("eyJ", _DOTTED_RUN, "jwt"),
     ("", _KEY, "key"),
@@ -394,18 +398,19 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
     (":", _IPV6, "ip"),
     ("", _LONG_RUN, "long_run"),
 )
-_BY_POLICY: dict[str, Callable[[Policy], bool]] = {
-    "email": lambda policy: policy.email,
-    "escaped_email": lambda policy: policy.email,
-    "ip": lambda policy: policy.ip,
-}
+
+
+def _allowed(rule: str, policy: Policy) -> bool:
+    if rule in {"email", "escaped_email"}:
+        return policy.email
+    return policy.ip or rule != "ip"
 
 
 def _scrub_text(text: str, state: _Text) -> str:
     for needs, pattern, rule in _RULES:
-        allowed = _BY_POLICY.get(rule)
-        if needs in text and (allowed is None or allowed(state.policy)):
-            text = pattern.sub(getattr(state, rule), text)
+        if needs in text and _allowed(rule, state.policy):
+            method = getattr(state, rule)
+            text = pattern.sub(method, text) if pattern else method(text)
     return text
 
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.db.models import prefetch_related_objects
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound, ParseError, ValidationError
@@ -17,9 +18,10 @@ from bugfixer.errors import UnknownReportError
 from bugfixer.models import Bug, Report, Screenshot
 from bugfixer.parsers import (
     REPORT_LIMIT,
-    CappedJSONParser,
+    CleanJSONParser,
     TooLargeError,
     clean_text,
+    too_large,
 )
 from bugfixer.permissions import (
     ANALYZE,
@@ -45,14 +47,18 @@ class DocumentedView(APIView):
 
     documented = True
     error_extra = {"success": False}
-    parser_classes = [CappedJSONParser]
+    parser_classes = [CleanJSONParser]
     body_size = 0
 
     def body(self, request: Request) -> dict[str, Any]:
         """Return the JSON object that was sent."""
-        if not isinstance(request.data, dict):
+        try:
+            data = request.data
+        except RequestDataTooBig:  # by Content-Length, before anything is read
+            raise TooLargeError(too_large()) from None
+        if not isinstance(data, dict):
             raise ParseError("The body must be a JSON object.")
-        return request.data
+        return data
 
 
 class ReportView(DocumentedView):
@@ -378,15 +384,16 @@ class ScreenshotView(APIView):
     def get(self, request: Request, report_id: str) -> HttpResponse:
         """Return the picture."""
         _query(serializers.NoQuery, request)
-        shot = Screenshot.objects.filter(report__report_id=report_id).first()
+        report = _find(report_id)
+        shot = Screenshot.objects.filter(report=report).first()
         if shot is None:
-            raise Http404(f"No screenshot came with report {report_id}.")
+            raise NotFound("No screenshot came with this report.")
         ending = shot.content_type.removeprefix("image/")
         return HttpResponse(
             bytes(shot.data),
             content_type=shot.content_type,
             headers={
-                "Content-Disposition": f'attachment; filename="{report_id}.{ending}"',
+                "Content-Disposition": f'attachment; filename="{report.report_id}.{ending}"',
                 "X-Content-Type-Options": "nosniff",
             },
         )

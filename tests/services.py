@@ -146,6 +146,7 @@ def start_redis() -> tuple[str, Stop, int]:
 def _set_up() -> None:
     data = Path(tempfile.mkdtemp(prefix="ftw-test-", dir="/tmp"))
     _stops.append(lambda: shutil.rmtree(data, ignore_errors=True))
+    (data / "static").mkdir()  # the static files' server warns where there is none
     os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "x" * 40)
     os.environ["DATA_DIR"] = str(data)
     os.environ["HTTPS_ONLY"] = "0"
@@ -169,7 +170,7 @@ def _own_share(worker: str) -> None:
     """Give one xdist worker its own folder and its own Redis database."""
     number = int(worker.removeprefix("gw")) + 1
     data = Path(os.environ["DATA_DIR"]) / worker
-    data.mkdir(exist_ok=True)
+    (data / "static").mkdir(parents=True, exist_ok=True)
     os.environ["DATA_DIR"] = str(data)
     url = os.environ["REDIS_URL"]
     os.environ["REDIS_URL"] = (
