@@ -58,7 +58,6 @@ class Listener:
         """Keep whose heartbeats make `live`, and what /metrics shows."""
         self._roles = roles
         self._metrics = metrics
-        self._server: _Server | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
@@ -69,19 +68,16 @@ class Listener:
     def stop(self) -> None:
         """Close the port, so that the next holder may have it."""
         self._stop.set()
-        server = self._server
-        if server is not None:
-            server.shutdown()
         self._thread.join(CLIENT_SECONDS)
 
     def _run(self) -> None:
         server = self._bind()
         if server is None:
             return
-        self._server = server
         with server:
-            if not self._stop.is_set():
-                server.serve_forever(poll_interval=0.1)
+            # Not serve_forever: shutting it down before it has begun waits for ever.
+            while not self._stop.is_set():
+                server.handle_request()
 
     def _bind(self) -> "_Server | None":
         said = False
@@ -114,6 +110,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+    timeout = 0.1  # how soon a stop is seen
 
     def __init__(
         self, address: tuple[str, int], answer: Callable[[str, str], Answer]

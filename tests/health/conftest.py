@@ -14,6 +14,7 @@ FAST = str(Path(__file__).parent / "gunicorn_fast.py")
 def site() -> Iterator[Installation]:
     """An installation that every test leaves as it was."""
     with Installation(LOCAL_OPERATOR="1") as running:
+        running.manage("collectstatic", "--noinput", "-v", "0")
         running.start_watchdog("--period", "0.5", "--timeout", "0.5")
         running.start_web(config=FAST)
         running.wait_ready()

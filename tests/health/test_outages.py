@@ -43,10 +43,6 @@ def pg_site():
         yield site
 
 
-def slots(site):
-    return sorted(path.name for path in (site.data / "run").glob("web-*.slot"))
-
-
 def watch(site, until_status: int, seconds: float) -> list[Reply]:
     """Ask live and ready until ready says so; return every answer of both."""
     asked: list[Reply] = []
@@ -64,7 +60,7 @@ def watch(site, until_status: int, seconds: float) -> list[Reply]:
 
 @pytest.mark.parametrize("service", ["postgres", "redis"])
 def test_probes_answer_and_ready_tells_while_a_dependency_hangs(pg_site, service):
-    before = slots(pg_site)
+    before = pg_site.slots("web")
 
     with Load(pg_site) as load:
         wait_for(lambda: any(r.status == 200 for r in load.replies), 3, "load")
@@ -81,7 +77,7 @@ def test_probes_answer_and_ready_tells_while_a_dependency_hangs(pg_site, service
     assert said.json["checks"][failing] is False
     assert said.headers["retry-after"] == "5"
     assert port.status == 503
-    assert slots(pg_site) == before
+    assert pg_site.slots("web") == before
     assert all(reply.status in {0, 200, 503} for reply in load.replies)
 
 
