@@ -1,0 +1,57 @@
+"""Every page, light and dark, wide and narrow: no fault, no violation, no scrolling."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+pytestmark = pytest.mark.browser
+PAGES = {
+    "/status": ("", 200),
+    "/admin/login/": ("", 200),
+    "/admin/": ("root", 200),
+    "/admin/health/": ("root", 200),
+    "/admin/health/instance/": ("root", 200),
+    "/admin/health/instance/?hold__exact=drain": ("root", 200),
+    "/admin/health/instance/?q=nothing-like-it": ("root", 200),
+    "/admin/auth/user/": ("root", 200),
+    "/admin/auth/user/1/change/": ("root", 200),
+    "/admin/auth/user/add/": ("root", 200),
+    "/admin/auth/user/2/delete/": ("root", 200),
+    "/admin/auth/group/": ("root", 200),
+    "/admin/auth/group/1/change/": ("root", 200),
+    "/admin/knox/authtoken/": ("root", 200),
+    "/admin/password_change/": ("root", 200),
+    "/admin/auth/user/1/history/": ("root", 200),
+    "/nope": ("", 404),
+}
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@pytest.mark.parametrize("width", [1366, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_accessible_within_its_policy_and_its_width(tab, path, theme, width):
+    user, status = PAGES[path]
+    page = tab(user, theme=theme, width=width)
+
+    answered = page.open(path)
+    page.page.wait_for_load_state("networkidle")
+    # Before axe runs: it tries inline styles of its own, which the policy refuses.
+    complaints = [text for text in page.complaints if "status of 404" not in text]
+    found = Axe().run(page.page, options={"runOnly": RULES})
+
+    assert answered == status
+    assert [
+        (fault["id"], [node["html"][:200] for node in fault["nodes"]])
+        for fault in found.response["violations"]
+    ] == []
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert complaints == []
+
+
+@pytest.mark.parametrize("path", ["/api/docs"])
+def test_the_api_docs_keep_to_a_policy(tab, path):
+    page = tab("root")
+
+    assert page.open(path) == 200
+    page.page.wait_for_load_state("networkidle")
+    assert [text for text in page.complaints if "Content Security" in text] == []
