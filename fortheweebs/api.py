@@ -124,6 +124,14 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     return error_page(403, "Not allowed", say)
 
 
+def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer a form without its token; the stock page breaks our content policy."""
+    say = "The form was too old or came from elsewhere. Load its page again."
+    if wants_json(request):
+        return JsonResponse({"error": say}, status=403)
+    return error_page(403, "Nothing was done", say)
+
+
 @requires_csrf_token
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer our own mistake with a request id and nothing else."""

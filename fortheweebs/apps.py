@@ -48,8 +48,15 @@ def _keep_roles(*, using: str, apps: Any, **options: Any) -> None:
     make_groups(apps, using)
 
 
-def _remember_lock(**options: Any) -> None:
-    """Emit that a login is locked; the name and the address stay out of the ledger."""
+def _remember_lock(*, request: Any, username: str, **options: Any) -> None:
+    """Emit that a login was locked, once; name and address stay out of the ledger."""
+    from django.conf import settings
+
+    from fortheweebs.people import login_subject
     from ledger.services import ArtifactType, Source, emit
 
-    emit(type=ArtifactType.LOGIN_LOCKED, source=Source.OPERATOR, subject="login")
+    # Every try during the lock sends this again; only the one that locked counts.
+    failures = getattr(request, "axes_failures_since_start", None)
+    if failures == settings.AXES_FAILURE_LIMIT:
+        subject = login_subject(username)
+        emit(type=ArtifactType.LOGIN_LOCKED, source=Source.OPERATOR, subject=subject)

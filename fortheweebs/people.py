@@ -36,6 +36,12 @@ def record_change(*, user: Person, by: Person | None, change: Iterable[str]) -> 
     )
 
 
+def login_subject(username: str) -> str:
+    """Return how artifacts call a name typed at the login: its id, if it is known."""
+    known = User.objects.filter(username=username).values_list("pk", flat=True).first()
+    return "login" if known is None else f"user:{known}"
+
+
 def _fields_of(message: Any) -> list[str]:
     """Return which fields the admin says were changed; never their values."""
     found: list[str] = []

@@ -215,6 +215,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 4 << 20
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 
 # -- Browser security --------------------------------------------------------------
+CSRF_FAILURE_VIEW = "fortheweebs.api.csrf_failed"
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -249,6 +250,7 @@ AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_CLIENT_IP_CALLABLE = "fortheweebs.middleware.client_address"
 AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_ENABLE_ADMIN = False
 AXES_LOCKOUT_CALLABLE = "fortheweebs.status.locked_out"
 AXES_VERBOSE = False

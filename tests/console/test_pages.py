@@ -257,7 +257,7 @@ def test_the_list_of_instances_keeps_within_its_queries(
         make_instance(f"web-{number}")
     client = login("operator")
 
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(6):
         page = client.get("/admin/health/instance/").content.decode()
 
     assert page.count("<tr>") == 51
