@@ -17,9 +17,10 @@ _POSTGRES = (
     + ", ".join(f"%s::{kind}[]" for kind in _TYPES)
     + ") ON CONFLICT (event_id) DO NOTHING"
 )
+# Not OR IGNORE, which would swallow a NULL or a wrong type as well.
 _SQLITE = (
-    f"INSERT OR IGNORE INTO {_TABLE} ({_NAMES}) VALUES "  # noqa: S608 - constants
-    f"({', '.join(['%s'] * len(COLUMNS))})"
+    f"INSERT INTO {_TABLE} ({_NAMES}) VALUES "  # noqa: S608 - constants
+    f"({', '.join(['%s'] * len(COLUMNS))}) ON CONFLICT (event_id) DO NOTHING"
 )
 
 

@@ -83,7 +83,7 @@ class Spool:
         self._path: Path | None = None
         self.held = False
         self.counts = dict.fromkeys(
-            ("shipped", "repeated", "torn", "refused", "dropped"), 0
+            ("shipped", "repeated", "torn", "refused", "dropped", "waited"), 0
         )
 
     # -- Writing -------------------------------------------------------------------
@@ -172,6 +172,7 @@ class Spool:
         try:
             return self._ship_batch() + (self.adopt() if adopt else 0)
         except AWAY as error:
+            self.counts["waited"] += 1
             logger.warning("shipper_waits", error=type(error).__name__)
             with contextlib.suppress(*AWAY):
                 connections.close_all()

@@ -1,11 +1,14 @@
-"""Clients of the ledger API."""
+"""Clients of the ledger API, and sites with processes of their own."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from rest_framework.test import APIClient
+
+from tests.ledger.processes import Site, make_site, migrate, new_database
 
 
 def make_user(role: str) -> User:
@@ -35,3 +38,17 @@ def console(db: Any) -> Client:
         User.objects.create(username="root", is_staff=True, is_superuser=True)
     )
     return client
+
+
+@pytest.fixture(scope="session")
+def _template(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Migrate once; each site copies it."""
+    folder = tmp_path_factory.mktemp("template")
+    url = new_database(folder)
+    migrate(make_site(folder, url, role="command"))
+    return url
+
+
+@pytest.fixture
+def site(tmp_path: Path, _template: str) -> Site:
+    return make_site(tmp_path, new_database(tmp_path, _template))
