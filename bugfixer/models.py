@@ -18,6 +18,7 @@ from django.db.models import (
     Subquery,
     Value,
 )
+from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce
 
 
@@ -111,6 +112,10 @@ class BugQuerySet(models.QuerySet["Bug"]):
             n_users=Coalesce(Subquery(users), 0, output_field=IntegerField()),
             release=_newest(Report.objects.order_by("-id"), "release"),
             analysed_by=_newest(Analysis.objects.best_first(), "source"),
+            place=_newest(
+                Analysis.objects.best_first().annotate(frame=KT("result__frame")),
+                "frame",
+            ),
         )
 
     def without_analysis(self) -> "BugQuerySet":

@@ -185,7 +185,7 @@ _QUERY = re.compile(r"(?<=[?&#])([\w.\-\[\]%~$@:+]{1,200}+=)([^&#\s\"'<>)]*+)")
 _BARE_QUERY = re.compile(
     r"(://[^\s?#\"'<>]{1,2000}+\?)([^=&#\s\"'<>):]++)(?=[\s\"'<>)#]|$)"
 )
-_PLACE = re.compile(r"(?::[0-9]{1,6}){1,2}$")
+_PLACE = re.compile(r"(?<=[^:])(?::[0-9]{1,6}){2}$")
 _DIGITS = re.compile(r"(?<![0-9])[0-9]++(?:[ .\-\u00a0\u202f][0-9]++)*+")
 _DIGIT_GROUP = re.compile(r"[0-9]+")
 _LOCAL = r"(?:[^\s@<>\"'(),:;\[\]/?&=|\\]|(?<=\w)'(?=\w))"
@@ -306,7 +306,7 @@ class _Text:
         value, place = found[2], ""
         if not value:
             return found[0]
-        ends = found.string[found.end() : found.end() + 1] != "'"
+        ends = found.string[found.end() : found.end() + 1] in {"", "\n", ")"}
         tail = _PLACE.search(value) if ends and not is_secret_name(found[1]) else None
         if tail:  # app.js?v=3:10:5 names a line and a column
             value, place = value[: tail.start()], tail[0]
