@@ -135,7 +135,7 @@ def _open_bug(ready: Prepared, now: datetime) -> Bug:
         severity=bug.severity,
         fingerprint=ready.fingerprint,
     )
-    transaction.on_commit(_hint_analyze)
+    transaction.on_commit(_hint_analyze, robust=True)
     return bug
 
 
@@ -200,7 +200,7 @@ def analyze_bug(*, report: Report, actor: str) -> Analysis:
     if analysis.source == hints.SOURCE and model_is_configured():
         bug.analysis_wanted_at = timezone.now()
         bug.save(update_fields=["analysis_wanted_at"])
-        transaction.on_commit(_hint_analyze)
+        transaction.on_commit(_hint_analyze, robust=True)
     return analysis
 
 

@@ -23,6 +23,20 @@ def _fresh_cache() -> Iterator[None]:
     cache.close()
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """Keep SQLite's test database in a file, as outside of tests.
+
+    The default one in memory shares its cache between threads: a second writer is told
+    "table is locked" at once instead of waiting its turn.
+    """
+    database = settings.DATABASES["default"]
+    if database["ENGINE"] == "django.db.backends.sqlite3":
+        name = str(settings.DATA_DIR / "test.sqlite3")
+        database.setdefault("TEST", {})["NAME"] = name
+        connection.settings_dict["TEST"]["NAME"] = name
+
+
 @pytest.fixture(autouse=True)
 def _spool_of_its_own(tmp_path: Path, settings: Any) -> Iterator[None]:
     """Give each test an empty spool that ships only when `spool.ship()` is called.
