@@ -50,20 +50,26 @@ def remove(connection: Connection) -> None:
 
 def missing(connection: Connection) -> list[str]:
     """Return the names of guards that are absent, switched off or changed."""
+    names, query, parameters = present_query(connection.vendor)
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(
-                "SELECT t.tgname, t.tgrelid::regclass::text FROM pg_trigger t"
-                " JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgenabled = 'A'"
-                " AND p.proname = %s AND p.prosrc = %s AND NOT t.tgisinternal"
-                " AND pg_table_is_visible(t.tgrelid)",
-                [_FUNCTION, _BODY],
-            )
-            present = {str(name) for name, _ in cursor.fetchall()}
-            return [name for name, _ in _postgres() if name not in present]
-        cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
-        found = dict(cursor.fetchall())
-        return [name for name, sql in _sqlite() if found.get(name) != sql]
+        cursor.execute(query, parameters)
+        present = {str(name) for (name,) in cursor.fetchall()}
+    return [name for name in names if name not in present]
+
+
+def present_query(vendor: str) -> tuple[list[str], str, list[Any]]:
+    """Return the guards' names, and a query (with parameters) of those in place."""
+    if vendor == "postgresql":
+        query = (
+            "SELECT t.tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
+            " WHERE t.tgenabled = 'A' AND NOT t.tgisinternal"
+            " AND pg_table_is_visible(t.tgrelid) AND p.proname = %s AND p.prosrc = %s"
+        )
+        return [name for name, _ in _postgres()], query, [_FUNCTION, _BODY]
+    guards = dict(_sqlite())
+    marks = ", ".join(["%s"] * len(guards))
+    query = f"SELECT name FROM sqlite_master WHERE sql IN ({marks})"  # noqa: S608
+    return list(guards), query, list(guards.values())
 
 
 def _removals(vendor: str) -> Iterator[str]:
