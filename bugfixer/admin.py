@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 
@@ -93,9 +93,8 @@ class BugAdmin(BugAdminBase):
         number = int(object_id) if object_id.isascii() and object_id.isdigit() else 0
         bug = Bug.objects.with_uncounted().filter(pk=number).first()
         if bug is None:
-            return self._get_obj_does_not_exist_redirect(
-                request, self.opts, object_id[:40]
-            )
+            message = f"There is no bug {object_id[:40]}."
+            raise Http404(message)
         context = {
             **self.admin_site.each_context(request),
             **bug_page(bug, private=sees_payload(request.user)),

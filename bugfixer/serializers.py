@@ -82,7 +82,7 @@ class _Object(serializers.DictField):
         super().__init__(required=False, allow_null=True, **options)
 
 
-class ReportIn(serializers.Serializer[Any]):
+class NewReportIn(serializers.Serializer[Any]):
     """A report. Fields we do not know are kept in additional_data."""
 
     errorMessage = serializers.CharField(source="error_message", trim_whitespace=False)
@@ -219,7 +219,7 @@ class EndpointsOut(serializers.Serializer[Any]):
     resolve = serializers.CharField()
 
 
-class HealthOut(serializers.Serializer[Any]):
+class BugFixerHealthOut(serializers.Serializer[Any]):
     """The bug fixer says that it is there."""
 
     success = serializers.BooleanField()
@@ -228,21 +228,21 @@ class HealthOut(serializers.Serializer[Any]):
     endpoints = EndpointsOut()
 
 
-class DocumentedErrorOut(serializers.Serializer[Any]):
+class BugErrorOut(serializers.Serializer[Any]):
     """An error of a documented route."""
 
     success = serializers.BooleanField()
     error = serializers.CharField()
 
 
-class FieldErrorOut(serializers.Serializer[Any]):
+class BugFieldErrorOut(serializers.Serializer[Any]):
     """What is wrong with one field."""
 
     field = serializers.CharField()
     message = serializers.CharField()
 
 
-class ProblemOut(serializers.Serializer[Any]):
+class BugProblemOut(serializers.Serializer[Any]):
     """An error of our own routes (RFC 9457), with ``error`` beside ``detail``."""
 
     type = serializers.CharField()
@@ -251,7 +251,7 @@ class ProblemOut(serializers.Serializer[Any]):
     detail = serializers.CharField()
     error = serializers.CharField()
     request_id = serializers.CharField(allow_blank=True)
-    errors = FieldErrorOut(many=True)  # type: ignore[assignment]
+    errors = BugFieldErrorOut(many=True)  # type: ignore[assignment]
 
 
 class StrictQuery(serializers.Serializer[Any]):

@@ -35,9 +35,9 @@ from bugfixer.rows import row_by_report, row_of_taken, rows_of_bugs
 
 LIST_LIMIT = 50
 NEWEST_REPORTS = 20
-DOCUMENTED = serializers.DocumentedErrorOut
+DOCUMENTED = serializers.BugErrorOut
 PROBLEM = {
-    (status, "application/problem+json"): serializers.ProblemOut
+    (status, "application/problem+json"): serializers.BugProblemOut
     for status in (400, 401, 403, 404, 503)
 }
 
@@ -79,7 +79,7 @@ class ReportView(DocumentedView):
                 description="At most 64 characters; repeats are stored once.",
             )
         ],
-        request=serializers.ReportIn,
+        request=serializers.NewReportIn,
         responses={
             200: serializers.ReportTakenOut,
             **dict.fromkeys((400, 413, 415, 429, 503), DOCUMENTED),
@@ -92,7 +92,7 @@ class ReportView(DocumentedView):
         if not all(_is_there(body.get(name)) for name in serializers.REQUIRED):
             raise ParseError(serializers.MISSING)
         self._check_size(body)
-        report = serializers.ReportIn(data=body)
+        report = serializers.NewReportIn(data=body)
         report.is_valid(raise_exception=True)
         taken = services.report_bug(report.submission(_idempotency_key(request)))
         answer = {
@@ -254,7 +254,7 @@ class HealthView(DocumentedView):
 
     @extend_schema(
         operation_id="bug_fixer_health",
-        responses={200: serializers.HealthOut},
+        responses={200: serializers.BugFixerHealthOut},
         auth=[],
     )
     def get(self, request: Request) -> Response:
@@ -270,7 +270,7 @@ class HealthView(DocumentedView):
                 "resolve": "POST /api/bug-fixer/resolve",
             },
         }
-        return Response(serializers.HealthOut(answer).data)
+        return Response(serializers.BugFixerHealthOut(answer).data)
 
 
 class BugsView(APIView):
