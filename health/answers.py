@@ -46,11 +46,14 @@ _CSP = (
     "default-src 'self'; object-src 'none'; base-uri 'self';"
     " form-action 'self'; frame-ancestors 'none'"
 )
+# Each header costs a readiness answer as much as a check does: JSON needs only these.
+PROBE_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
+PROBE_HEADERS_503 = (*PROBE_HEADERS, ("Retry-After", "5"))
 SECURITY_HEADERS = (
     ("Content-Security-Policy", _CSP),
-    ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "same-origin"),
-    ("Cache-Control", "no-store"),
+    ("X-Frame-Options", "DENY"),
+    *PROBE_HEADERS,
 )
 
 
@@ -80,11 +83,7 @@ def timestamp(at: float | None = None) -> str:
 
 
 def _headers(status: int) -> tuple[tuple[str, str], ...]:
-    return (
-        (*SECURITY_HEADERS, ("Retry-After", "5"))
-        if status == 503
-        else (SECURITY_HEADERS)
-    )
+    return PROBE_HEADERS_503 if status == 503 else PROBE_HEADERS
 
 
 def _json(status: int, body: dict[str, Any], content_type: str = JSON) -> Answer:

@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 from health.answers import (
     ANSWERS,
     JSON,
-    SECURITY_HEADERS,
+    PROBE_HEADERS,
     Answer,
     Asked,
     answer_status_json,
@@ -53,7 +53,7 @@ def send(
 def refuse(status: int, error: str, *headers: tuple[str, str], **extra: Any) -> Answer:
     """Return a refusal in the shape that every client of the API reads."""
     body = json.dumps({"error": error, **extra}).encode()
-    return Answer(status, body, JSON, (*SECURITY_HEADERS, *headers))
+    return Answer(status, body, JSON, (*PROBE_HEADERS, *headers))
 
 
 class Edge:
@@ -131,15 +131,19 @@ def _without_page(path: str, asked: Asked) -> Answer:
 
 def is_staff(environ: Environ) -> bool:
     """Tell whether the caller may see detail: by cookie, else by token."""
-    try:
-        cookie = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(COOKIE)
-    except CookieError:
-        cookie = None
-    if cookie is not None and read_view(cookie.value) is not None:
+    if COOKIE in environ.get("HTTP_COOKIE", "") and _has_view_cookie(environ):
         return True
     if environ.get("HTTP_AUTHORIZATION"):
         return _has_staff_token(environ)
     return settings.LOCAL_OPERATOR and _is_staff_user(environ)
+
+
+def _has_view_cookie(environ: Environ) -> bool:
+    try:
+        cookie = SimpleCookie(environ["HTTP_COOKIE"]).get(COOKIE)
+    except CookieError:
+        return False
+    return cookie is not None and read_view(cookie.value) is not None
 
 
 def _has_staff_token(environ: Environ) -> bool:

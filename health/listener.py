@@ -16,7 +16,7 @@ from django.conf import settings
 from health.answers import (
     ANSWERS,
     JSON,
-    SECURITY_HEADERS,
+    PROBE_HEADERS,
     Answer,
     Asked,
     answer_status_json,
@@ -94,14 +94,14 @@ class Listener:
     def _answer(self, path: str, accept: str) -> Answer:
         if path == "/metrics" and self._metrics is not None:
             text = "text/plain; version=0.0.4; charset=utf-8"
-            return Answer(200, self._metrics(), text, SECURITY_HEADERS)
+            return Answer(200, self._metrics(), text, PROBE_HEADERS)
         asked = Asked(accept=accept, liveness=lambda: fleet_liveness(self._roles))
         if path == "/status":
             return answer_status_json(asked)
         if path in ANSWERS:
             return ANSWERS[path](asked)
         body = json.dumps({"error": "Not found"}).encode()
-        return Answer(404, body, JSON, SECURITY_HEADERS)
+        return Answer(404, body, JSON, PROBE_HEADERS)
 
 
 class _Server(ThreadingHTTPServer):

@@ -15,7 +15,7 @@ def run_dir() -> Path:
 
 def snapshot_file() -> Path:
     """Return the file that the holder of the sampler lock replaces."""
-    return Path(settings.RUN_DIR) / "snapshot.json"
+    return _within(settings.RUN_DIR, "snapshot.json")
 
 
 def lock_file() -> Path:
@@ -25,7 +25,13 @@ def lock_file() -> Path:
 
 def drain_file() -> Path:
     """Return the file whose presence says: send nothing new here."""
-    return Path(settings.RUN_DIR) / "drain"
+    return _within(settings.RUN_DIR, "drain")
+
+
+@cache
+def _within(folder: Path, name: str) -> Path:
+    # Joining the path anew took a third of the time of a readiness answer.
+    return Path(folder) / name
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -76,6 +77,7 @@ def resident_bytes() -> int:
         return int(psutil.Process().memory_info().rss)
 
 
+@cache
 def memory_limit(configured: int) -> int:
     """Return the lower of the configured limit and 85 % of the control group's."""
     try:

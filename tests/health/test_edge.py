@@ -29,7 +29,6 @@ def test_a_probe_answers_whatever_host_is_asked_for(site, path):
 
     assert reply.status == 200
     assert reply.headers["cache-control"] == "no-store"
-    assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
     assert reply.headers["x-content-type-options"] == "nosniff"
 
 
@@ -157,3 +156,5 @@ def test_the_status_page_is_a_page(site):
 
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
     assert b"Ready" in reply.body
+    assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
+    assert reply.headers["referrer-policy"] == "same-origin"
