@@ -4,7 +4,7 @@ Apps keep plain ModelAdmins in their own admin.py and import nothing upward; the
 subclasses each with what every list here shares.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -92,29 +92,30 @@ class Dressed(AnyAdmin):
         """Replace columns by those that draw them."""
         return [self._dressed(name) for name in super().get_list_display(request)]
 
+    def get_list_display_links(self, request: HttpRequest, list_display: Any) -> Any:
+        """Link the columns that the app named, as they are drawn here."""
+        links: Any = super().get_list_display_links(request, list_display)
+        if links is None:
+            return None
+        return [
+            column
+            for column in list_display
+            if column in links or getattr(column, "column", "") in links
+        ]
+
     def _dressed(self, name: Any) -> Any:
         dress = columns.dress(self.model, name) if isinstance(name, str) else None
         if dress is None:
             return name
-        source = getattr(self, name, None)
-        field = None if source else self.opts.get_field(name)
-        return display(
-            description=getattr(source, "short_description", None)
-            or getattr(field, "verbose_name", name),
-            ordering=getattr(source, "admin_order_field", None) if source else name,
-        )(self._drawer(name, dress))
-
-    def _drawer(self, name: str, dress: columns.Dress) -> Callable[[Model], Any]:
-        method = getattr(self, name, None)
-
-        def draw(row: Model) -> Any:
-            if dress.draw is not None:
-                return dress.draw(row)
-            return method(row) if method else getattr(row, name)
-
-        # Names the class of the cells: the sheet puts numbers to the right.
-        draw.__name__ = f"n_{name}" if dress.number else name
-        return draw
+        source: Any = getattr(self, name, None)
+        if source is None:
+            field: Any = self.opts.get_field(name)
+            title, ordering = str(field.verbose_name), name
+        else:
+            title = str(getattr(source, "short_description", name))
+            ordering = getattr(source, "admin_order_field", None)
+        draw = columns.drawer(name, title, dress, source)
+        return display(description=title, ordering=ordering)(draw)
 
 
 class ReadOnly:

@@ -32,10 +32,32 @@ def dress(model: type[Model], name: str) -> Dress | None:
     known = COLUMNS.get(model._meta.label_lower, {}).get(name)
     if known is not None:
         return known
+    if name.startswith("n_"):
+        return Dress(number=True)
     try:
         return _of_field(model._meta.get_field(name))
     except FieldDoesNotExist:
         return None
+
+
+def drawer(name: str, title: str, dress: Dress, source: Draw | None) -> Draw:
+    """Return the column; its name makes the class by which numbers stand right."""
+    unit = title.rpartition(", ")[2] if ", " in title else title.lower()
+
+    def draw(row: Any) -> Any:
+        if dress.draw is not None:
+            return dress.draw(row)
+        value = source(row) if source else getattr(row, name)
+        if not (dress.number and value):
+            return value
+        # Where there is no head to say what is counted, the unit stands beside it.
+        return format_html('{}<span class="u"> {}</span>', value, unit)
+
+    draw.column = name  # type: ignore[attr-defined]
+    draw.__name__ = name
+    if dress.number and not name.startswith("n_"):
+        draw.__name__ = f"n_{name}"
+    return draw
 
 
 def _of_field(field: Any) -> Dress | None:
@@ -82,5 +104,9 @@ COLUMNS: dict[str, dict[str, Dress]] = {
         "slots_fresh": Dress(number=True),
         "seen": Dress(number=True),
         "held": Dress(_held),
+    },
+    "ledger.artifact": {
+        "at": Dress(lambda row: when(row.at, "clock")),
+        "n_sequence": Dress(),
     },
 }

@@ -143,8 +143,10 @@ def number(value: int | None) -> str:
 
 @register.filter
 def lasting(seconds: float | None) -> str:
-    """Write a duration in seconds as words."""
-    return "" if seconds is None else span(float(seconds))
+    """Write a duration in seconds as words; what is short in milliseconds."""
+    if seconds is None:
+        return ""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else span(seconds)
 
 
 @register.filter

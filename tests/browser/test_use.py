@@ -6,7 +6,16 @@ import pytest
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
-READ = ["/admin/", "/admin/health/instance/", "/admin/auth/user/", "/status"]
+READ = [
+    "/admin/",
+    "/admin/bugfixer/bug/",
+    "/admin/bugfixer/bug/1/change/",
+    "/admin/ledger/artifact/",
+    "/admin/ledger/artifact/2/change/",
+    "/admin/health/instance/",
+    "/admin/auth/user/",
+    "/status",
+]
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
