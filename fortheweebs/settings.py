@@ -93,6 +93,14 @@ ROLES = ("web", "worker", "beat", "watchdog", "command")
 ROLE = _text("ROLE", "command")
 if ROLE not in ROLES:
     _refuse("ROLE", f"{ROLE!r} is not one of {', '.join(ROLES)}")
+if ROLE in {"web", "worker"}:
+    # Before prometheus_client is imported: it then counts into files that the probe
+    # port merges. Never in the watchdog, which would merge itself.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(RUN_DIR / "prom" / ROLE)
+    try:
+        (RUN_DIR / "prom" / ROLE).mkdir(parents=True, exist_ok=True)
+    except OSError as _error:
+        _refuse("DATA_DIR", f"{DATA_DIR} cannot be used: {_error.strerror}")
 NODE_NAME = _text("NODE_NAME", socket.gethostname())[:50]
 VERSION = "0.1.0"
 HOST = _text("HOST", "127.0.0.1")

@@ -1,5 +1,7 @@
 """The staff routes: summary and history."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
@@ -136,8 +138,6 @@ def test_the_console_lists_the_instances_and_changes_nothing(client):
 
 
 def test_a_moment_is_told_in_its_largest_unit():
-    from datetime import UTC, datetime, timedelta
-
     now = datetime(2026, 1, 1, tzinfo=UTC)
 
     said = [ago(now - timedelta(seconds=s), now) for s in (4, 61, 3600, 90000)]

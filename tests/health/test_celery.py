@@ -1,0 +1,83 @@
+"""The slots and rows of the real worker and beat."""
+
+import os
+import signal
+import sqlite3
+import sys
+import time
+
+import pytest
+
+from health.slots import Role, read_slots
+from tests.server import Installation, wait_for
+
+CELERY = (sys.executable, "-m", "celery", "-A", "fortheweebs")
+
+
+@pytest.fixture(scope="module")
+def celery_site():
+    with Installation() as site:
+        site.start("worker", "worker", *CELERY, "worker", "-c", "1", "-l", "INFO")
+        site.start("beat", "beat", *CELERY, "beat", "-l", "INFO")
+        wait_for(
+            lambda: readings(site, Role.POOL, Role.WORKER, Role.BEAT, all_=True), 15
+        )
+        yield site
+
+
+def readings(site, *roles: Role, all_: bool = False):
+    found = {slot.role: slot for slot in read_slots(site.data / "run")}
+    if all_:
+        return found if set(roles) <= set(found) else None
+    return found[roles[0]]
+
+
+def test_main_pool_child_and_beat_tick_slots_of_their_own(celery_site):
+    before = readings(celery_site, Role.WORKER, Role.POOL, Role.BEAT, all_=True)
+
+    def ticked():
+        now = readings(celery_site, *before, all_=True)
+        return now and all(
+            now[role].heartbeat_ns > before[role].heartbeat_ns for role in before
+        )
+
+    wait_for(ticked, 9, "ticks")
+    assert before[Role.POOL].parent == celery_site.parts["worker"].pid
+    assert before[Role.BEAT].identity.pid == celery_site.parts["beat"].pid
+
+
+def test_a_frozen_main_stops_ticking(celery_site):
+    pid = celery_site.parts["worker"].pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for(
+            lambda: readings(celery_site, Role.WORKER).age(time.monotonic_ns()) > 2, 6
+        )
+        pool = readings(celery_site, Role.POOL).age(time.monotonic_ns())
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert pool < 2
+    wait_for(lambda: readings(celery_site, Role.WORKER).age(time.monotonic_ns()) < 2, 6)
+
+
+def test_worker_and_beat_keep_rows_and_take_them_away_at_the_end(own_site):
+    site = own_site()
+    site.start("worker", "worker", *CELERY, "worker", "-c", "1", "-l", "INFO")
+    site.start("beat", "beat", *CELERY, "beat", "-l", "INFO")
+    wait_for(lambda: rows(site) == "beat worker", 9, "rows")
+
+    codes = [site.stop("worker"), site.stop("beat")]
+
+    assert codes == [0, 0]
+    assert rows(site) == ""
+    assert list((site.data / "run").glob("*.slot")) == []
+
+
+def rows(site) -> str:
+    with sqlite3.connect(site.data / "db.sqlite3") as connection:
+        found = connection.execute(
+            "SELECT role FROM health_instance ORDER BY role"
+        ).fetchall()
+    connection.close()
+    return " ".join(role for (role,) in found)
