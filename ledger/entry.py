@@ -3,8 +3,10 @@
 import hashlib
 import json
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -37,33 +39,40 @@ class Entry:
 
 
 def make_body(
-    *,
-    type: str,
-    source: str,
-    subject: str,
-    actor: str,
-    node: str,
-    event_id: str,
-    at: str,
-    details: dict[str, Any],
+    frame: tuple[str, str], event_id: UUID, at: str, details: dict[str, Any]
 ) -> bytes:
     """Spell the body; the keys stand in canonical order.
 
     Raises:
         RefusedValueError: names the field that may not be stored.
     """
-    if actor and not _ACTOR(actor):
-        raise RefusedValueError("actor", "must be a kind and a number, like user:7")
-    body = (
-        f'{{"actor":"{actor}","at":"{at}","details":{encode(details)},'
-        f'"id":"{event_id}","node":{_label("node", node, NODE_LENGTH)},'
-        f'"source":"{_kind(_SOURCES, "source", source)}",'
-        f'"subject":{_label("subject", subject, SUBJECT_LENGTH)},'
-        f'"type":"{_kind(_TYPES, "type", type)}","v":1}}'
-    ).encode()
+    head, tail = frame
+    text = f'{head}{at}","details":{encode(details)},"id":"{event_id}{tail}'
+    body = text.encode()
     if len(body) > MAX_BYTES:
         raise RefusedValueError("details", f"is longer than {MAX_BYTES:,} bytes")
     return body
+
+
+# The same few come again and again, so they are checked and quoted once.
+@lru_cache(maxsize=4096)
+def make_frame(
+    type: str, source: str, subject: str, actor: str, node: str
+) -> tuple[str, str]:
+    """Return what stands before the time and after the id of a body.
+
+    Raises:
+        RefusedValueError: names the field that may not be stored.
+    """
+    if actor and not _ACTOR(actor):
+        raise RefusedValueError("actor", "must be a kind and a number, like user:7")
+    tail = (
+        f'","node":{_label("node", node, NODE_LENGTH)},'
+        f'"source":"{_kind(_SOURCES, "source", source)}",'
+        f'"subject":{_label("subject", subject, SUBJECT_LENGTH)},'
+        f'"type":"{_kind(_TYPES, "type", type)}","v":1}}'
+    )
+    return f'{{"actor":"{actor}","at":"', tail
 
 
 def leaf_hash(body: bytes) -> bytes:
@@ -105,6 +114,17 @@ def stamp(at: datetime) -> str:
             raise RefusedValueError("at", "has no time zone")
         at = at.astimezone(UTC)
     return at.isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def stamp_now() -> str:
+    """Return the present time as :func:`stamp` spells it, at a third of the cost."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(seconds)}.{nanoseconds // 1000:06}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def _label(name: str, text: str, limit: int) -> str:

@@ -10,7 +10,7 @@ from django.conf import settings
 from structlog.contextvars import get_contextvars
 
 from ledger import spool
-from ledger.entry import Entry, leaf_hash, make_body, stamp
+from ledger.entry import Entry, leaf_hash, make_body, make_frame, stamp, stamp_now
 from ledger.errors import RefusedValueError
 from ledger.kinds import ArtifactType, Source
 from ledger.models import Artifact
@@ -28,6 +28,9 @@ __all__ = [
     "record_many",
     "state",
 ]
+
+_RANDOM_BITS = ~(0xF000 << 64 | 0xC000 << 48)
+_VERSION_4 = 0x4000 << 64 | 0x8000 << 48
 
 
 def record(
@@ -95,17 +98,10 @@ def emit(
     Raises:
         RefusedValueError: (a ValueError) names the field that may not be stored.
     """
+    frame = make_frame(type, source, subject, actor, settings.NODE_NAME)
     event_id = event_id or _new_id()
-    body = make_body(
-        type=type,
-        source=source,
-        subject=subject,
-        actor=actor,
-        node=settings.NODE_NAME,
-        event_id=str(event_id),
-        at=stamp(at or datetime.now(UTC)),
-        details=_with_request(details),
-    )
+    time = stamp(at) if at else stamp_now()
+    body = make_body(frame, event_id, time, _with_request(details))
     spool.write(body, durable=durable)
     return event_id
 
@@ -143,16 +139,8 @@ def _entry(
 ) -> Entry:
     at = at or datetime.now(UTC)
     event_id = event_id or _new_id()
-    body = make_body(
-        type=type,
-        source=source,
-        subject=subject,
-        actor=actor,
-        node=settings.NODE_NAME,
-        event_id=str(event_id),
-        at=stamp(at),
-        details=_with_request(details),
-    )
+    frame = make_frame(type, source, subject, actor, settings.NODE_NAME)
+    body = make_body(frame, event_id, stamp(at), _with_request(details))
     return Entry(
         event_id=event_id,
         at=at,
@@ -166,7 +154,9 @@ def _entry(
 
 
 def _new_id() -> UUID:
-    return UUID(bytes=os.urandom(16), version=4)
+    # As uuid4() makes it, without the checks of its arguments.
+    number = int.from_bytes(os.urandom(16), "big")
+    return UUID(int=number & _RANDOM_BITS | _VERSION_4)
 
 
 def _with_request(details: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ idle. The file of a dead process is adopted by whoever gets its lock.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -14,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import structlog
@@ -48,7 +50,8 @@ logger = structlog.get_logger(__name__)
 
 def make_line(body: bytes) -> bytes:
     """Return the line of a body: readable as JSON, its own hash in front."""
-    return b'{"sha256":"%b","body":%b}\n' % (leaf_hash(body).hex().encode(), body)
+    digest = sha256(b"\0" + body).hexdigest().encode()
+    return b'{"sha256":"' + digest + b'","body":' + body + b"}\n"
 
 
 def read_line(line: bytes) -> Entry:
@@ -92,7 +95,11 @@ class Spool:
         line = make_line(body)
         with self._lock:
             try:
-                self._append(line)
+                if self._descriptor < 0:
+                    self._open()
+                written = os.write(self._descriptor, line)
+                if written != len(line):
+                    self._take_back(written)
             except OSError as error:
                 self._keep(line, error)
             else:
@@ -101,14 +108,11 @@ class Spool:
         if not self._running and not self.held:
             self._start()
 
-    def _append(self, line: bytes) -> None:
-        if self._descriptor < 0:
-            self._open()
-        written = os.write(self._descriptor, line)
-        if written != len(line):
-            size = os.fstat(self._descriptor).st_size
-            os.ftruncate(self._descriptor, size - written)
-            raise OSError(28, "the disk is full")
+    def _take_back(self, written: int) -> None:
+        """Remove the beginning of a line that did not fit on the disk."""
+        size = os.fstat(self._descriptor).st_size
+        os.ftruncate(self._descriptor, size - written)
+        raise OSError(errno.ENOSPC, "the disk is full")
 
     def _open(self) -> None:
         """Make the file and lock it before it has the name that others look for."""

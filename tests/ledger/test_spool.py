@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from ledger import spool
-from ledger.entry import make_body, stamp
+from ledger.entry import make_body, make_frame, stamp
 from ledger.models import Artifact
 from ledger.services import emit
 from tests.ledger.processes import make_site, migrate, wait_until
@@ -20,18 +20,10 @@ from tests.services import start_postgres
 RESTART = {"type": "restart", "source": "watchdog"}
 
 
-def make_line(number: int = 0, **changes: object) -> bytes:
-    fields = {
-        "type": "restart",
-        "source": "watchdog",
-        "subject": "process:web-1/1",
-        "actor": "",
-        "node": "elsewhere",
-        "event_id": str(uuid4()),
-        "at": stamp(datetime.now(UTC)),
-        "details": {"number": number},
-    }
-    return spool.make_line(make_body(**fields | changes))
+def make_line(number: int = 0) -> bytes:
+    frame = make_frame("restart", "watchdog", "process:web-1/1", "", "elsewhere")
+    body = make_body(frame, uuid4(), stamp(datetime.now(UTC)), {"number": number})
+    return spool.make_line(body)
 
 
 def leave_file(folder, *lines: bytes):
