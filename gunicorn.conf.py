@@ -35,3 +35,4 @@ when_ready = hooks.when_ready
 post_fork = hooks.post_fork
 worker_exit = hooks.worker_exit
 child_exit = hooks.child_exit
+on_exit = hooks.on_exit

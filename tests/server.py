@@ -141,6 +141,9 @@ class Installation:
         self.resume_services()
         for name in list(self.parts):
             self.stop(name)
+        if os.environ.get("SHOW_SITES"):
+            for path in self.data.glob("*.out"):
+                sys.stderr.write(f"== {path.name}\n{path.read_text()}")
         while self._stops:
             self._stops.pop()()
         shutil.rmtree(self.data, ignore_errors=True)
@@ -193,7 +196,9 @@ class Installation:
         """Start gunicorn and wait until it answers."""
         command = [sys.executable, "-m", "gunicorn", "-c", config, application]
         self.start("web", "web", *command)
+        workers = int(self.environment.get("WEB_WORKERS", "2"))
         wait_for(lambda: self.get("/api/health/live").status, 10, "web")
+        wait_for(lambda: len(self.slots("web")) == workers, 10, "every worker")
 
     def start_watchdog(self, *flags: str) -> None:
         """Start the watchdog and wait for its first snapshot."""
@@ -220,6 +225,10 @@ class Installation:
     def output(self, name: str) -> str:
         """Return what a part wrote."""
         return (self.data / f"{name}.out").read_text(errors="replace")
+
+    def slots(self, role: str) -> list[str]:
+        """Return the names of a role's slots."""
+        return sorted(path.name for path in (self.data / "run").glob(f"{role}-*.slot"))
 
     def children(self, name: str) -> list[int]:
         """Return the pids of a part's children."""
