@@ -2,8 +2,9 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
-# Not sync: `make run` after a change of the lock would take the test tools away.
-LOCKED = $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r
+# Not sync: `make run` after a change of the lock would take the test tools away. The
+# system certificates, as pip uses them: behind a company proxy there are no others.
+LOCKED = $(BIN)/uv pip install -q --system-certs --python $(BIN)/python --require-hashes -r
 
 .PHONY: run test soak check bench lock
 .DEFAULT_GOAL := run
