@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 Json: TypeAlias = Any
@@ -122,6 +123,7 @@ SECRET_ENDS = ("password", "passwd", "secret", "token", "apikey", "cookie")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 
+@lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Tell whether a key, header or cookie of this name holds a secret."""
     words = [word.lower() for word in _WORD.findall(name[:200])]
@@ -186,7 +188,7 @@ _BARE_QUERY = re.compile(
     r"(://[^\s?#\"'<>]{1,2000}+\?)([^=&#\s\"'<>):]++)(?=[\s\"'<>)#]|$)"
 )
 _PLACE = re.compile(r"(?<=[^:])(?::[0-9]{1,6}){2}$")
-_DIGITS = re.compile(r"(?<![0-9])[0-9]++(?:[ .\-\u00a0\u202f][0-9]++)*+")
+_DIGITS = re.compile(r"(?<![0-9])[0-9](?:[ .\-\u00a0\u202f]?[0-9]){12,}+")
 _DIGIT_GROUP = re.compile(r"[0-9]+")
 _LOCAL = r"(?:[^\s@<>\"'(),:;\[\]/?&=|\\]|(?<=\w)'(?=\w))"
 _DOMAIN = r"(?:@|%40)[\w\-]++(?:\.[\w\-]++)++"
@@ -244,6 +246,13 @@ class _Text:
     def user_info(self, found: Match) -> str:
         held = found[0][len("://") : -1]
         return f"{found[1]}{self.take(Kind.CREDENTIALS, held)}@"
+
+    def headers(self, text: str) -> str:
+        """Replace the values of login headers and cookies, where there are any."""
+        lowered = text.lower()  # six times as fast as the pattern, which ignores case
+        if "authorization" in lowered or "cookie" in lowered:
+            return _HEADER.sub(self.header, text)
+        return text
 
     def header(self, found: Match) -> str:
         if "cookie" not in found[1].lower():
@@ -382,9 +391,9 @@ def _looks_random(run: str) -> bool:
 # method reads the whole text.
 _RULES: tuple[tuple[str, re.Pattern[str] | None, str], ...] = (
     ("-----BEGIN", _PRIVATE_KEY, "private_key"),
-    ("://", _DATABASE_URL, "database_url"),
-    ("://", _USER_INFO, "user_info"),
-    ("", _HEADER, "header"),
+    ("@", _DATABASE_URL, "database_url"),
+    ("@", _USER_INFO, "user_info"),
+    ("", None, "headers"),
     ("", None, "pairs"),
     ("", _BEARER, "bearer"),
     ("eyJ", _DOTTED_RUN, "jwt"),
