@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
 from knox.auth import TokenAuthentication
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.permissions import BasePermission
@@ -85,3 +86,20 @@ class StaffOnly(BasePermission):
         """Refuse everybody who is not staff."""
         user = request.user
         return bool(user.is_active and getattr(user, "is_staff", False))
+
+
+def may_view(user: Any, app: str, model: str) -> bool:
+    """Tell whether a role of the user reads a model; one query for all of them."""
+    if user.is_superuser:
+        return True
+    return f"{app}.view_{model}" in user.get_group_permissions()
+
+
+def list_url(user: Any, app: str, model: str) -> str:
+    """Return where a list is; empty when there is none or the role reads none."""
+    if not may_view(user, app, model):
+        return ""
+    try:
+        return reverse(f"admin:{app}_{model}_changelist")
+    except NoReverseMatch:
+        return ""

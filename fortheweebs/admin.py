@@ -19,7 +19,10 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.functional import cached_property
 
-from fortheweebs import columns
+from fortheweebs import columns, pages
+from fortheweebs.access import list_url, may_view
+from fortheweebs.accounts import record_change
+from fortheweebs.status import chip, delete_view_cookie, set_view_cookie
 
 if TYPE_CHECKING:
     AnyAdmin = ModelAdmin[Any]
@@ -148,13 +151,6 @@ class NavLink:
     current: bool
 
 
-def may_view(user: Any, app: str, model: str) -> bool:
-    """Tell whether a role of the user reads a model; one query for all of them."""
-    if user.is_superuser:
-        return True
-    return f"{app}.view_{model}" in user.get_group_permissions()
-
-
 class ConsoleSite(AdminSite):
     """Admin site of the project."""
 
@@ -198,8 +194,6 @@ class ConsoleSite(AdminSite):
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """Give every page its navigation and the chip that says how things are."""
-        from fortheweebs.status import chip
-
         allowed = self.has_permission(request)
         return {
             "site_title": self.site_title,
@@ -219,40 +213,29 @@ class ConsoleSite(AdminSite):
         now = reverse("admin:index", current_app=self.name)
         links = [NavLink("Now", now, here == now)]
         for name, app, model in PAGES:
-            url = self.list_url(request.user, app, model)
+            url = list_url(request.user, app, model)
             if url:
                 # A detail page, or another model of the app, belongs to its entry.
                 root = reverse("admin:app_list", args=[app])
                 links.append(NavLink(name, url, here.startswith(root)))
         return links
 
-    def list_url(self, user: Any, app: str, model: str) -> str:
-        """Return where a list is; empty when there is none or the role reads none."""
-        known = {model._meta.label_lower for model in self._registry}
-        if f"{app}.{model}" not in known or not may_view(user, app, model):
-            return ""
-        return reverse(f"admin:{app}_{model}_changelist")
-
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
         """Show Now: what is wrong, since when, and what was done about it."""
-        from fortheweebs.pages import now_page
-
-        return now_page(request, self.each_context(request) | (extra_context or {}))
+        return pages.now_page(
+            request, self.each_context(request) | (extra_context or {})
+        )
 
     def now_fragment(self, request: HttpRequest) -> HttpResponse:
         """Answer the page's poll: 304 while nothing has changed."""
-        from fortheweebs.pages import now_fragment
-
-        return now_fragment(request)
+        return pages.now_fragment(request)
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Log in, and hand out the cookie that reads detail without the database."""
-        from fortheweebs.status import chip, set_view_cookie
-
         context = {"chip": chip(), **(extra_context or {})}
         response = super().login(request, context)
         if request.method == "POST" and request.user.is_authenticated:
@@ -263,8 +246,6 @@ class ConsoleSite(AdminSite):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
         """Log out and take the cookie back."""
-        from fortheweebs.status import delete_view_cookie
-
         response = super().logout(request, extra_context)
         delete_view_cookie(response)
         return response
@@ -273,8 +254,6 @@ class ConsoleSite(AdminSite):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
         """Change one's own password; the change and its record happen together."""
-        from fortheweebs.people import record_change
-
         with transaction.atomic():
             response = super().password_change(request, extra_context)
             if response.status_code == 302:

@@ -52,7 +52,7 @@ def _remember_lock(*, request: Any, username: str, **options: Any) -> None:
     """Emit that a login was locked, once; name and address stay out of the ledger."""
     from django.conf import settings
 
-    from fortheweebs.people import login_subject
+    from fortheweebs.accounts import login_subject
     from ledger.services import ArtifactType, Source, emit
 
     # Every try during the lock sends this again; only the one that locked counts.

@@ -4,10 +4,9 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
-from django.contrib.admin import site
 from django.db.models import Case, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -16,7 +15,7 @@ from django.views.decorators.cache import never_cache
 
 from bugfixer.models import Bug, Report, Severity, Status
 from fortheweebs import charts, now
-from fortheweebs.admin import ConsoleSite, may_view
+from fortheweebs.access import list_url, may_view
 from fortheweebs.columns import SEEN
 from fortheweebs.now import Chip, Tile, Verdict
 from fortheweebs.status import chip
@@ -158,8 +157,7 @@ class Links:
 def page_links(request: HttpRequest) -> Links:
     """Return the lists this user may see."""
     names = (("bugfixer", "bug"), ("ledger", "artifact"), ("health", "instance"))
-    console = cast("ConsoleSite", site)
-    return Links(*(console.list_url(request.user, *name) for name in names))
+    return Links(*(list_url(request.user, *name) for name in names))
 
 
 def recent_artifacts() -> list[Artifact]:

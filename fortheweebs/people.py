@@ -1,18 +1,16 @@
 """Users, groups and tokens: stock admin pages whose changes are recorded."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin import ModelAdmin, display, site
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, User
+from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from knox.models import AuthToken
 
-from ledger.kinds import ArtifactType, Source
-from ledger.services import record
+from fortheweebs.accounts import Person, record_change
 
 if TYPE_CHECKING:
     AnyAdmin = ModelAdmin[Any]
@@ -21,25 +19,6 @@ if TYPE_CHECKING:
 else:  # cannot be subscripted at run time
     AnyAdmin = GroupAdmin = ModelAdmin
     StockUserAdmin = UserAdmin
-
-Person = User | AbstractBaseUser | AnonymousUser
-
-
-def record_change(*, user: Person, by: Person | None, change: Iterable[str]) -> None:
-    """Record what was changed of whom, in the caller's transaction: names only."""
-    record(
-        type=ArtifactType.ACCOUNT_CHANGE,
-        source=Source.OPERATOR,
-        subject=f"user:{user.pk}",
-        actor=f"user:{by.pk}" if by else "",
-        changed=sorted(set(change)),
-    )
-
-
-def login_subject(username: str) -> str:
-    """Return how artifacts call a name typed at the login: its id, if it is known."""
-    known = User.objects.filter(username=username).values_list("pk", flat=True).first()
-    return "login" if known is None else f"user:{known}"
 
 
 def _fields_of(message: Any) -> list[str]:

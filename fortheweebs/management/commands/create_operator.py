@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from fortheweebs.people import record_change
+from fortheweebs.accounts import record_change
 
 NAME = "operator"
 

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from knox.models import AuthToken
 
-from fortheweebs.people import record_change
+from fortheweebs.accounts import record_change
 
 LONGEST_DAYS = 3650
 
