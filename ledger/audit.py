@@ -397,10 +397,10 @@ def _compare_upper_tiles(job: _Look) -> None:
     while job.size >> TILE_HEIGHT * (level + 1):
         first = job.start >> TILE_HEIGHT * (level + 1)
         for index in range(first, job.size >> TILE_HEIGHT * (level + 1)):
-            reader = tree.TreeReader()
+            reader = tree.TreeReader(job.size)
             try:
                 below = b"".join(_roots(level - 1, index))
-                stored = reader.row(level, index, WIDTH)
+                stored = reader.row(level, index)
             except NotSequencedError:
                 stored = b""
             if stored != below or len(below) != WIDTH * HASH:

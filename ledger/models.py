@@ -3,12 +3,15 @@
 import json
 from collections.abc import Iterable
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from django.db import models
+from django.db import models, router
 
 from ledger.entry import Entry, leaf_hash, read_entry, stamp
+
+COLUMNS = ("event_id", "at", "type", "source", "node", "subject", "body", "hash")
 
 
 class ArtifactQuerySet(models.QuerySet["Artifact"]):
@@ -108,18 +111,10 @@ class Artifact(models.Model):
         return all(getattr(entry, name) == getattr(self, name) for name in columns)
 
     @classmethod
-    def from_entry(cls, entry: Entry) -> "Artifact":
-        """Return the row of an entry, not yet inserted."""
-        return cls(
-            event_id=entry.event_id,
-            at=entry.at,
-            type=entry.type,
-            source=entry.source,
-            node=entry.node,
-            subject=entry.subject,
-            body=entry.body,
-            hash=entry.hash,
-        )
+    def from_entry(cls, entry: Entry, *, pk: int) -> "Artifact":
+        """Return the row of an entry as it was inserted."""
+        alias = router.db_for_write(cls)
+        return cls.from_db(alias, ("id", *COLUMNS), (pk, *attrgetter(*COLUMNS)(entry)))
 
 
 class Leaf(models.Model):
@@ -185,9 +180,6 @@ class Anchor(models.Model):
 
     def __str__(self) -> str:
         return f"{self.target} of {self.checkpoint_id}"
-
-
-COLUMNS = ("event_id", "at", "type", "source", "node", "subject", "body", "hash")
 
 
 def table_names() -> Iterable[str]:

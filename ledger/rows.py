@@ -11,17 +11,28 @@ from ledger.models import COLUMNS, Artifact
 _TABLE = "ledger_artifact"
 _NAMES = ", ".join(COLUMNS)
 _TYPES = ("uuid", "timestamptz", "text", "text", "text", "text", "text", "bytea")
+_MARKS = ", ".join(["%s"] * len(COLUMNS))
+# Not SQLite's OR IGNORE, which would swallow a NULL or a wrong type as well.
+_KNOWN = "ON CONFLICT (event_id) DO NOTHING"
 # One array a column: 1,000 rows in one statement that is always spelled the same.
-_POSTGRES = (
+_MANY_POSTGRES = (
     f"INSERT INTO {_TABLE} ({_NAMES}) SELECT * FROM unnest("  # noqa: S608 - constants
     + ", ".join(f"%s::{kind}[]" for kind in _TYPES)
-    + ") ON CONFLICT (event_id) DO NOTHING"
+    + f") {_KNOWN}"
 )
-# Not OR IGNORE, which would swallow a NULL or a wrong type as well.
-_SQLITE = (
-    f"INSERT INTO {_TABLE} ({_NAMES}) VALUES "  # noqa: S608 - constants
-    f"({', '.join(['%s'] * len(COLUMNS))}) ON CONFLICT (event_id) DO NOTHING"
-)
+_ONE = f"INSERT INTO {_TABLE} ({_NAMES}) VALUES ({_MARKS}) {_KNOWN}"  # noqa: S608
+
+
+def insert_one(entry: Entry) -> int | None:
+    """Insert one entry; return its id, or None when its event is there already.
+
+    Plain SQL: through Model.save() the same row costs half as much again.
+    """
+    connection = connections[router.db_for_write(Artifact)]
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_ONE} RETURNING id", _row(entry, connection))
+        row = cursor.fetchone()
+    return None if row is None else int(row[0])
 
 
 def insert_new(entries: Sequence[Entry]) -> int:
@@ -29,25 +40,21 @@ def insert_new(entries: Sequence[Entry]) -> int:
     if not entries:
         return 0
     connection = connections[router.db_for_write(Artifact)]
+    rows = [_row(entry, connection) for entry in entries]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(
-                _POSTGRES, list(map(list, zip(*map(_row, entries), strict=True)))
-            )
+            cursor.execute(_MANY_POSTGRES, list(map(list, zip(*rows, strict=True))))
         else:
-            adapt = connection.ops.adapt_datetimefield_value
-            rows = [
-                (entry.event_id.hex, adapt(entry.at), *_row(entry)[2:])
-                for entry in entries
-            ]
-            cursor.executemany(_SQLITE, rows)
+            cursor.executemany(_ONE, rows)
         return int(cursor.rowcount)
 
 
-def _row(entry: Entry) -> tuple[Any, ...]:
+def _row(entry: Entry, connection: Any) -> tuple[Any, ...]:
+    postgres = connection.vendor == "postgresql"
+    adapt = connection.ops.adapt_datetimefield_value
     return (
-        entry.event_id,
-        entry.at,
+        entry.event_id if postgres else entry.event_id.hex,
+        entry.at if postgres else adapt(entry.at),
         entry.type,
         entry.source,
         entry.node,

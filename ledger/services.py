@@ -14,7 +14,7 @@ from ledger.entry import Entry, leaf_hash, make_body, make_frame, stamp, stamp_n
 from ledger.errors import RefusedValueError
 from ledger.kinds import ArtifactType, Source
 from ledger.models import Artifact
-from ledger.rows import insert_new
+from ledger.rows import insert_new, insert_one
 from ledger.state import LastVerify, LedgerState, counts_by_kind, state
 
 __all__ = [
@@ -60,15 +60,12 @@ def record(
         at=at,
         details=details,
     )
-    if event_id is not None and not insert_new([entry]):
-        artifact = Artifact.objects.get(event_id=event_id)
+    pk = insert_one(entry)
+    if pk is None:
+        artifact = Artifact.objects.get(event_id=entry.event_id)
         artifact.repeated = True
         return artifact
-    if event_id is not None:
-        return Artifact.objects.get(event_id=event_id)
-    artifact = Artifact.from_entry(entry)
-    artifact.save(force_insert=True)
-    return artifact
+    return Artifact.from_entry(entry, pk=pk)
 
 
 def record_many(rows: Iterable[Mapping[str, Any]]) -> int:
