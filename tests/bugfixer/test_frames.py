@@ -1,7 +1,5 @@
 """Frames of ten notations, innermost first, and the one that is the reporter's own."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,6 +173,7 @@ def test_any_text_can_be_read(text):
         assert frame.line is None or frame.line >= 0
 
 
+@pytest.mark.timeout(10)
 @pytest.mark.parametrize(
     "line",
     [
@@ -187,8 +186,5 @@ def test_any_text_can_be_read(text):
 def test_no_line_holds_the_reader_up(line):
     text = (line + "\n") * (65536 // len(line))
 
-    start = time.process_time()
-    read_frames(text)
-
-    # The slowest took 0.04 s; a pattern that tries again and again took minutes.
-    assert time.process_time() - start < 2
+    # The slowest takes 0.04 s; a pattern that tries again and again took minutes.
+    assert len(read_frames(text)) <= MAX_FRAMES

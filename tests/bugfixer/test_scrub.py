@@ -2,7 +2,6 @@
 
 import json
 import string
-import time
 
 import pytest
 from hypothesis import given
@@ -285,6 +284,7 @@ def test_pieces_in_any_order_are_scrubbed_once_for_all(text):
     assert scrub_text(once).value == once
 
 
+@pytest.mark.timeout(10)
 @pytest.mark.parametrize(
     "unit",
     [
@@ -293,16 +293,10 @@ def test_pieces_in_any_order_are_scrubbed_once_for_all(text):
         "cookie=a;", "A1b2", "::1", "%40a.", "bearer ", 'x="',
     ],
 )  # fmt: skip
-def test_no_text_takes_more_time_than_its_length(unit):
-    short, long = unit * (16_000 // len(unit)), unit * (128_000 // len(unit))
+def test_no_text_holds_the_scrubber_up(unit):
+    """A pattern that tries again and again needs minutes here, a linear one 0.5 s."""
+    text = unit * (128_000 // len(unit))
 
-    def seconds(text: str) -> float:
-        best = 9.0
-        for _ in range(3):
-            start = time.process_time()
-            scrub_text(text)
-            best = min(best, time.process_time() - start)
-        return best
+    once = scrub_text(text).value
 
-    # Eight times the text: linear is 8, quadratic would be 64.
-    assert seconds(long) < 30 * seconds(short) + 0.05
+    assert scrub_text(once).value == once

@@ -1,7 +1,6 @@
 """Opening, regressing, analysing, counting, pruning: once each, whatever else runs."""
 
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -230,16 +229,13 @@ def test_with_the_broker_away_a_report_is_stored_all_the_same(client):
     conf.broker_url = "redis+socket:///tmp/no-such-redis.sock"
     _forget_connections()
     try:
-        started = time.monotonic()
         answer = post(client)
-        took = time.monotonic() - started
     finally:
         conf.broker_url = before
         _forget_connections()
 
     assert answer.status_code == 200
     assert Report.objects.count() == 1
-    assert took < 3
 
 
 def _forget_connections() -> None:
