@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import connections, router
+from django.db import connections, router, transaction
 
 from ledger.entry import Entry
 from ledger.models import COLUMNS, Artifact
@@ -41,7 +41,8 @@ def insert_new(entries: Sequence[Entry]) -> int:
         return 0
     connection = connections[router.db_for_write(Artifact)]
     rows = [_row(entry, connection) for entry in entries]
-    with connection.cursor() as cursor:
+    # One transaction: SQLite would commit each row of executemany by itself.
+    with transaction.atomic(connection.alias), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(_MANY_POSTGRES, list(map(list, zip(*rows, strict=True))))
         else:
