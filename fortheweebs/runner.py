@@ -236,21 +236,24 @@ class Runner:
     def __init__(self, parts: list[Part], environ: dict[str, str]) -> None:
         """Take the parts in starting order; a part named redis stops last."""
         self.parts, self.environ = parts, environ
-        self.stopping = threading.Event()
+        # A plain flag: an Event's lock may be held by the very thread that a signal
+        # interrupts, and one stop in six then waited for ever.
+        self.stopping = False
 
     def stop_soon(self, number: int, frame: FrameType | None) -> None:
         """Ask the run to end."""
-        self.stopping.set()
+        self.stopping = True
 
     def run(self) -> int:
         """Start, supervise and stop; return the exit code."""
+        if self.stopping:
+            return 0
         for part in self.parts:
             part.start(self.environ)
         code = 0
-        while not self.stopping.wait(0.1):
-            if not self.restart_the_dead():
-                code = 1
-                break
+        while not self.stopping and code == 0:
+            code = 0 if self.restart_the_dead() else 1
+            time.sleep(0.1)
         self.stop()
         return code
 
@@ -268,7 +271,12 @@ class Runner:
         return True
 
     def stop(self) -> None:
-        """Stop our parts first and the broker last, so that tasks can be finished."""
+        """Stop our parts first and the broker last, so that tasks can be finished.
+
+        The drain file comes first: readiness says 503 before a connection is refused.
+        """
+        with contextlib.suppress(OSError):
+            (Path(self.environ["DATA_DIR"]) / "run" / "drain").touch()
         broker = [part for part in self.parts if part.name == "redis"]
         others = [part for part in self.parts if part.name != "redis"]
         stop_parts(others, STOP_GRACE)
@@ -303,6 +311,7 @@ def prepare(environ: dict[str, str]) -> None:
         cwd=ROOT,
         env={**environ, "ROLE": "command"},
         stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C does not cut a migration in two
         check=False,
     )
     if done.returncode:

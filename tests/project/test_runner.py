@@ -166,3 +166,21 @@ def test_output_is_prefixed_by_the_part(part, capfd):
     assert runner.wait_until(has_spoken, 10)
     assert "web      | hello" in "".join(said)
     one.process.wait(10)
+
+
+def test_a_signal_stops_the_run_wherever_it_finds_it():
+    # The loop's own wait is where a signal finds it most often.
+    code = (
+        "import os, signal, sys; from fortheweebs import runner;"
+        f"r = runner.Runner([runner.Part('p', {SLEEP!r}, '')], dict(os.environ));"
+        "signal.signal(signal.SIGTERM, r.stop_soon);"
+        "print('up', flush=True); sys.exit(r.run())"
+    )
+    for _ in range(10):
+        run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        run.stdout.readline()
+
+        run.terminate()
+
+        assert run.wait(8) == 0
+        run.stdout.close()
