@@ -61,6 +61,7 @@ class Duty:
         self._missing = before.missing_migrations if before else None
         self._seen_workers = False
         self._stop = threading.Event()
+        self._error = ""
         self._written_ns = self._swept_ns = 0
         self.sampler = Sampler(
             default_dependencies() if dependencies is None else dependencies,
@@ -86,7 +87,7 @@ class Duty:
         self.ledger.start()
         try:
             while wanted() and not self._stop.wait(LOOP_SECONDS):
-                self.step()
+                self._try_step()
         finally:
             self.listener.stop()
             self.sampler.stop()
@@ -96,6 +97,17 @@ class Duty:
     def stop(self) -> None:
         """End this term."""
         self._stop.set()
+
+    def _try_step(self) -> None:
+        """Go on after an error: the snapshot grows old, and old is not ready."""
+        try:
+            self.step()
+            error = ""
+        except Exception as found:  # noqa: BLE001 - the rim of the loop
+            error = f"{type(found).__name__}: {found}"[:200]
+        if error and error != self._error:
+            logger.error("duty_failing", extra={"error": error})
+        self._error = error
 
     def step(self) -> None:
         """Write a snapshot once every check has a result; sweep now and then."""

@@ -6,6 +6,7 @@ file whose process is gone, replaced by another of the same pid, or cut short.
 """
 
 import contextlib
+import logging
 import mmap
 import os
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from health.processes import Identity, identify, is_alive
 
+logger = logging.getLogger(__name__)
 SIZE = 64
 MAGIC = 0x31575446  # "FTW1"
 FRESH_SECONDS = 8.0
@@ -69,9 +71,12 @@ class Slot:
         self.identity = identify()
         self.path = directory / f"{role.word}-{self.identity}.slot"
         part = directory / f".{self.path.name}"
-        part.write_bytes(bytes(SIZE))
-        with part.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), SIZE)
+        try:
+            self._map = _map_new(part)
+        except OSError:
+            # A full disk must not stop a worker from starting: it ticks unseen.
+            logger.warning("slot_without_file", exc_info=True)
+            self._map = mmap.mmap(-1, SIZE)
         self._words = memoryview(self._map).cast("Q")
         self._limit = limit
         self._task = 0
@@ -79,7 +84,8 @@ class Slot:
         self._words[1] = self.identity.pid | (os.getppid() << 32)
         self._words[2] = self.identity.start_ticks
         self.tick()
-        part.replace(self.path)
+        with contextlib.suppress(OSError):
+            part.replace(self.path)
 
     def tick(self, *, in_flight: int = 0, oldest_ns: int = 0, rss: int = 0) -> None:
         """Write the heartbeat and what is in flight."""
@@ -111,6 +117,12 @@ class Slot:
     def close(self) -> None:
         """Take the file away; a clean exit leaves none behind."""
         self.path.unlink(missing_ok=True)
+
+
+def _map_new(path: Path) -> mmap.mmap:
+    path.write_bytes(bytes(SIZE))
+    with path.open("r+b") as file:
+        return mmap.mmap(file.fileno(), SIZE)
 
 
 def parse_slot(data: bytes) -> SlotReading | None:

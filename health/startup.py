@@ -1,6 +1,7 @@
 """Which boot of the web server this is, and whether it has been seen complete."""
 
 import contextlib
+import logging
 import os
 import time
 from pathlib import Path
@@ -11,10 +12,15 @@ from health.places import run_dir
 from health.processes import Identity, identify, is_alive
 from health.snapshots import replace_file
 
+logger = logging.getLogger(__name__)
+
 
 def note_boot() -> None:
     """Write the identity of the web master: startup is latched for its life."""
-    replace_file(run_dir() / "boot", str(identify()))
+    try:
+        replace_file(run_dir() / "boot", str(identify()))
+    except OSError:
+        logger.warning("boot_not_noted", exc_info=True)
 
 
 def _read(name: str) -> str:
@@ -56,7 +62,8 @@ def latch() -> None:
     """Remember that this boot was complete."""
     boot = _read("boot")
     if boot and _read("started") != boot:
-        replace_file(run_dir() / "started", boot)
+        with contextlib.suppress(OSError):  # a full disk: it is tried at the next probe
+            replace_file(run_dir() / "started", boot)
 
 
 def forget_boot() -> None:
