@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -35,10 +36,15 @@ from ledger.models import Artifact  # noqa: E402
 from ledger.reads import prove_inclusion  # noqa: E402
 from ledger.verify import open_lines, verify_export  # noqa: E402
 from ledger.waits import database_wait  # noqa: E402
+from tests.ledger.processes import make_site, migrate, new_database  # noqa: E402
+from tests.ledger.test_sequencer import SEQUENCE_FOR_EVER, TELL, WRITE  # noqa: E402
+from tests.ledger.test_spool import _servers as stopped_servers  # noqa: E402
+from tests.ledger.test_spool import _signal_all as signal_all  # noqa: E402
 
 SOAK = "--soak" in sys.argv
 VENDOR = connection.vendor
 PASSES = 9
+CLOCK = time.perf_counter
 TRIP = {
     "type": "breaker_trip",
     "source": "circuit_breaker",
@@ -90,22 +96,32 @@ def say(what: str, target: str, measured: str, *, ok: bool) -> None:
 
 
 def ratio(
-    what: str, limit: float, ours: Any, floor: Any, *, least: bool = False
+    what: str, limit: float, ours: Any, floor: Any, *, passes: int = PASSES
 ) -> None:
     """Let both take turns; print the median of ours over the median of the floor."""
-    ours(), floor()  # warm
-    pairs = [(timed(ours), timed(floor)) for _ in range(PASSES)]
-    value = statistics.median(a for a, _ in pairs) / statistics.median(
-        b for _, b in pairs
-    )
-    sign, good = (">=", value >= limit) if least else ("<=", value <= limit)
-    say(what, f"{sign} {limit}", f"{value:.2f}", ok=good)
+    ours()
+    floor()  # warm
+    pairs = [(timed(ours), timed(floor)) for _ in range(passes)]
+    over = statistics.median(a for a, _ in pairs)
+    value = over / statistics.median(b for _, b in pairs)
+    say(what, f"<= {limit}", f"{value:.2f}", ok=value <= limit)
 
 
 def timed(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    started = CLOCK()
     run()
-    return time.perf_counter() - started
+    return CLOCK() - started
+
+
+def by_processor() -> None:
+    """Measure processor time from here on: what computes alone, whatever else runs."""
+    global CLOCK  # noqa: PLW0603
+    CLOCK = time.process_time
+
+
+def by_wall() -> None:
+    global CLOCK  # noqa: PLW0603
+    CLOCK = time.perf_counter
 
 
 BODY = json.dumps(
@@ -144,7 +160,8 @@ def bench_appends() -> None:
         Bare.objects.bulk_create(bare_row() for _ in range(1000))
 
     def business(*, audited: bool) -> None:
-        for number in range(200):
+        # The sequencer passes once a second; a thousand rows are less than a second's.
+        for number in range(1000):
             with transaction.atomic():
                 Business.objects.create(name="x", value=number)
                 if audited:
@@ -161,6 +178,7 @@ def bench_appends() -> None:
         limit,
         lambda: business(audited=True),
         lambda: business(audited=False),
+        passes=5,
     )
 
 
@@ -175,18 +193,20 @@ def bench_emit() -> None:
     body |= {"at": "2026-11-24T03:12:11.402881Z", "details": DETAILS}
 
     def floor() -> None:
-        for _ in range(2000):
+        for _ in range(1000):
             data = encode(body).encode()
             digest = sha256(b"\0" + data).hexdigest().encode()
             os.write(out, b'{"sha256":"%b","body":%b}\n' % (digest, data))
 
     def emit() -> None:
-        for _ in range(2000):
+        for _ in range(1000):
             services.emit(**TRIP, **DETAILS)
 
+    by_processor()
     with spool.held():
-        ratio("emit() / encode + sha256 + one write", 1.5, emit, floor)
+        ratio("emit() / encode + sha256 + one write", 1.5, emit, floor, passes=31)
         spool.close()
+    by_wall()
     os.close(out)
     path.unlink()
     for left in Path(os.environ["DATA_DIR"]).glob("spool/*.jsonl"):
@@ -335,7 +355,9 @@ def bench_verify() -> None:
             with open_lines(path) as lines:
                 assert verify_export(lines).ok
 
+        by_processor()
         share, took = rate(export)
+        by_wall()
         say(
             f"verify an export of {size:,} / leaf hashing",
             ">= 0.5",
@@ -382,6 +404,61 @@ def bench_proof() -> None:
     )
 
 
+def soak_writers() -> None:
+    """Six processes, a thousand appends each, rollbacks, a sequencer that is killed."""
+    with tempfile.TemporaryDirectory() as folder:
+        site = make_site(Path(folder), new_database(Path(folder)))
+        migrate(site)
+        with (
+            site.start(SEQUENCE_FOR_EVER) as doomed,
+            site.start(WRITE % 1000 + TELL) as writing,
+            site.start(SEQUENCE_FOR_EVER) as other,
+        ):
+            time.sleep(3)
+            doomed.kill()
+            told = json.loads(writing.communicate()[0].splitlines()[-1])
+            other.kill()
+    good = told["dense"] and told["exit"] == 0 and told["stored"] == 6000
+    say("6 writers x 1,000 with rollbacks", "dense, whole", str(told), ok=good)
+
+
+def soak_outage() -> None:
+    """Emit for 80 s, 60 of them with PostgreSQL stopped; count what is there."""
+    url, stop = servers.start_postgres()
+    with tempfile.TemporaryDirectory() as folder:
+        site = make_site(Path(folder), url)
+        migrate(site)
+        with site.start(EMIT_FOR_80_S) as process:
+            time.sleep(10)
+            stopped = stopped_servers(url)
+            signal_all(stopped, signal.SIGSTOP)
+            time.sleep(60)
+            signal_all(stopped, signal.SIGCONT)
+            told = process.communicate()[0].strip()
+    stop()
+    emitted, stored = map(int, told.split())
+    good = emitted == stored
+    say("60 s outage, emitted / stored", "equal", f"{emitted} / {stored}", ok=good)
+
+
+EMIT_FOR_80_S = """
+    import logging, time
+    from ledger import spool
+    from ledger.models import Artifact
+    from ledger.services import emit
+    logging.disable()
+    end, count = time.monotonic() + 80, 0
+    while time.monotonic() < end:
+        emit(type="restart", source="watchdog")
+        count += 1
+        time.sleep(0.01)
+    deadline = time.monotonic() + 60
+    while spool.waiting_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    print(count, Artifact.objects.values("event_id").distinct().count())
+"""
+
+
 # -- Rivals ------------------------------------------------------------------------
 def bench_rivals() -> None:
     python = os.environ.get("LEDGER_RIVALS")
@@ -412,6 +489,7 @@ def main() -> int:
             bench_lag,
             bench_verify,
             bench_proof,
+            *((soak_writers, soak_outage) if SOAK else ()),
         ):
             run()
     finally:
