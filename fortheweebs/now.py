@@ -53,7 +53,7 @@ WORDS = {
     ArtifactType.BUG_MERGED: "merged",
     ArtifactType.BUG_ANALYZED: "analysed",
 }
-REASONS = ("reason", "error", "title", "outcome", "action", "message", "changed")
+REASONS = ("reason", "error", "title", "outcome", "result", "message", "changed")
 REASON_LENGTH = 120
 
 
@@ -82,6 +82,15 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """The newest verification of the ledger in the last day."""
+
+    at: datetime
+    ok: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tile:
     """One fact with its state and a note."""
 
@@ -103,6 +112,8 @@ class Chip:
 def line(artifact: Any) -> Line:
     """Say one artifact; ``artifact`` has the ledger's columns, body and sequence."""
     shape, kind = SHAPES.get(artifact.type, ("bug", ""))
+    if artifact.details.get("ok") is False:
+        shape, kind = "x", "fail"
     subject, bug = _subject(artifact.subject)
     return Line(
         at=artifact.at,
@@ -128,13 +139,11 @@ def _subject(subject: str) -> tuple[str, int | None]:
 
 
 def _sentence(artifact: Any) -> str:
-    words = WORDS.get(artifact.type, str(artifact.type).replace("_", " "))
-    if artifact.type == ArtifactType.DEGRADE and artifact.node:
-        words = f"{words} on {artifact.node}"
-    by = person(artifact.actor)
-    if by:
-        words = f"{words} by {by}"
     details = artifact.details
+    words = _words(artifact, details)
+    by = person(artifact.actor)
+    if by and by != "watchdog":
+        words = f"{words} by {by}"
     for name in REASONS:
         value = details.get(name)
         if isinstance(value, list):
@@ -142,6 +151,34 @@ def _sentence(artifact: Any) -> str:
         if isinstance(value, str) and value:
             return f"{words}: {value[:REASON_LENGTH]}"
     return words
+
+
+def _words(artifact: Any, details: dict[str, Any]) -> str:
+    """Say what happened to the subject, before who did it and why."""
+    kind = artifact.type
+    words = WORDS.get(kind, str(kind).replace("_", " "))
+    if kind == ArtifactType.DEGRADE:
+        words = "is degraded" if details.get("to") == "warn" else words
+        return f"{words} on {artifact.node}" if artifact.node else words
+    if kind == ArtifactType.HOLD and "hold" in details:
+        held = details["hold"]
+        return f"held in {held}" if held else "released from its hold"
+    if kind == ArtifactType.LEDGER_VERIFY and "ok" in details:
+        return verified_words(details)
+    if kind == ArtifactType.WATCHDOG_INTENT and details.get("action"):
+        return f"is to get {details['action']} from the watchdog"
+    if kind == ArtifactType.WATCHDOG_OUTCOME and details.get("action"):
+        return f"got {details['action']} from the watchdog"
+    return words
+
+
+def verified_words(details: dict[str, Any]) -> str:
+    """Say what a verification found."""
+    if details.get("ok") is True:
+        return f"verified whole, {details.get('size', 0):,} entries"
+    place = details.get("first_bad")
+    where = "" if place is None else f" at #{place:,}"
+    return f"is broken: {details.get('kind') or 'unknown'}{where}"
 
 
 def person(actor: str) -> str:
@@ -174,6 +211,7 @@ def verdict(
     away: Sequence[str] = (),
     held: Sequence[str] = (),
     instances: int = 0,
+    verified: Verified | None = None,
 ) -> Verdict:
     """Say what, how long and since when; then where."""
     word = {"pass": "All pass", "warn": "Degraded", "fail": "Failing"}.get(state)
@@ -184,6 +222,11 @@ def verdict(
         if since is not None:
             lasting = span((now - since).total_seconds())
             title = f"{word} {lasting}, since {moment(since, now=now)} UTC"
+    if verified is not None and not verified.ok:
+        where.append(f"The ledger {verified.words}.")
+        if state != "fail":
+            state = "fail"
+            title = f"Ledger broken, found {moment(verified.at, now=now)} UTC"
     if away:
         be = "is" if instances == 1 else "are"
         where.append(
@@ -267,19 +310,19 @@ def beat_tile(last: datetime | None, now: datetime, *, late_after: timedelta) ->
 
 
 def ledger_tile(
-    newest: Sequence[int | None], verified: datetime | None, now: datetime
+    newest: Sequence[int | None], verified: Verified | None, now: datetime
 ) -> Tile:
     """Say the ledger's size from its newest artifacts, and the last verification."""
     size = next((number + 1 for number in newest if number is not None), None)
     pending = sum(number is None for number in newest)
-    if size is None:
-        return Tile("Ledger", "pending" if pending else "ok", f"{pending} pending")
-    notes = [f"{size:,} entries"]
-    if verified is not None:
-        notes.append(f"verified {moment(verified, now=now)}")
-    elif pending:
-        notes.append(f"{pending} pending")
-    return Tile("Ledger", "ok", ", ".join(notes))
+    notes = [f"{pending} pending" if size is None else f"{size:,} entries"]
+    if verified is None:
+        notes.append("not verified in 24 h")
+        return Tile("Ledger", "pending" if size is None else "ok", ", ".join(notes))
+    at = moment(verified.at, now=now)
+    if not verified.ok:
+        return Tile("Ledger", "fail", f"{verified.words}, found {at}")
+    return Tile("Ledger", "ok", ", ".join([*notes, f"verified {at}"]))
 
 
 def _shown(state: str) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Case, Value, When
+from django.db.models import Case, TextField, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.response import TemplateResponse
@@ -17,7 +17,7 @@ from bugfixer.models import Bug, Report, Severity, Status
 from fortheweebs import charts, now
 from fortheweebs.access import list_url, may_view
 from fortheweebs.columns import SEEN
-from fortheweebs.now import Chip, Tile, Verdict
+from fortheweebs.now import Chip, Tile, Verdict, Verified
 from fortheweebs.status import chip
 from health.models import Instance
 from health.snapshot import Probe, Snapshot
@@ -135,7 +135,7 @@ def now_context(request: HttpRequest, mark: Chip) -> dict[str, Any]:
         "chip": mark,
         "at": at,
         "links": links,
-        "verdict": _verdict(mark, at, snapshot, instances),
+        "verdict": _verdict(mark, at, snapshot, instances, verified),
         "tiles": _tiles(at, snapshot, instances, artifacts, verified),
         "lines": [now.line(row) for row in artifacts if row.at >= at - RECENT],
         "heals": heals,
@@ -166,21 +166,33 @@ def recent_artifacts() -> list[Artifact]:
     return list(rows[:RECENT_LINES])
 
 
-def healing(at: datetime) -> tuple[list[Heal], datetime | None]:
+def healing(at: datetime) -> tuple[list[Heal], Verified | None]:
     """Count the last day's heals by the hour; return the last verification too."""
     kinds = [kind for _, kind in HEALS]
+    verify = ArtifactType.LEDGER_VERIFY
     rows = (
-        Artifact.objects.filter(
-            at__gte=at - DAY, type__in=[*kinds, ArtifactType.LEDGER_VERIFY]
+        Artifact.objects.filter(at__gte=at - DAY, type__in=[*kinds, verify])
+        # Only of verifications is more than the time wanted.
+        .annotate(
+            told=Case(
+                When(type=verify, then="body"),
+                default=Value(""),
+                output_field=TextField(),
+            )
         )
         .order_by("-at")
-        .values_list("type", "at")[:HEALS_CAP]
+        .values_list("type", "at", "told")[:HEALS_CAP]
     )
-    found: dict[str, list[datetime]] = {}
-    for kind, moment in rows:
-        found.setdefault(kind, []).append(moment)
-    verified = found.get(ArtifactType.LEDGER_VERIFY, [None])[0]
-    return [_heal(name, found.get(kind, []), at) for name, kind in HEALS], verified
+    found: dict[str, list[datetime]] = {kind: [] for kind in kinds}
+    verified = None
+    for kind, moment, told in rows:
+        if kind != verify:
+            found[kind].append(moment)
+        elif verified is None:
+            details = Artifact(body=told).details
+            words = now.verified_words(details)
+            verified = Verified(moment, details.get("ok") is True, words)
+    return [_heal(name, found[kind], at) for name, kind in HEALS], verified
 
 
 def _heal(name: str, moments: Iterable[datetime], at: datetime) -> Heal:
@@ -190,7 +202,11 @@ def _heal(name: str, moments: Iterable[datetime], at: datetime) -> Heal:
 
 
 def _verdict(
-    mark: Chip, at: datetime, snapshot: Snapshot | None, instances: list[Instance]
+    mark: Chip,
+    at: datetime,
+    snapshot: Snapshot | None,
+    instances: list[Instance],
+    verified: Verified | None,
 ) -> Verdict:
     fresh = [row for row in instances if at - row.seen_at <= SEEN]
     held = [row for row in fresh if row.is_held(at)]
@@ -202,6 +218,7 @@ def _verdict(
         away=[row.name for row in fresh if not row.ready],
         held=[now.hold(row.name, row.hold, row.hold_until, at) for row in held],
         instances=len(fresh),
+        verified=verified,
     )
 
 
@@ -210,7 +227,7 @@ def _tiles(
     snapshot: Snapshot | None,
     instances: list[Instance],
     artifacts: list[Artifact],
-    verified: datetime | None,
+    verified: Verified | None,
 ) -> list[Tile]:
     fresh = [row for row in instances if at - row.seen_at <= SEEN]
     beats = [row.seen_at for row in instances if row.role == "beat"]

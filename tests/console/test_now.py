@@ -100,12 +100,75 @@ def test_a_tile_counts_the_instances_and_fails_with_the_first():
     assert (tile.state, tile.note) == ("fail", "2 of 3")
 
 
+WHOLE = now.Verified(NOW - timedelta(minutes=41), True, "verified whole, 9 entries")
+BROKEN = now.Verified(NOW - timedelta(minutes=41), False, "is broken: edited at #3")
+
+
 def test_the_ledger_tile_reads_its_size_from_the_newest_sequence():
-    verified = NOW - timedelta(minutes=41)
+    tile = now.ledger_tile([None, 48211, 48210], WHOLE, NOW)
 
-    tile = now.ledger_tile([None, 48211, 48210], verified, NOW)
+    assert (tile.state, tile.note) == ("ok", "48,212 entries, verified 03:00")
 
-    assert tile.note == "48,212 entries, verified 03:00"
+
+def test_a_broken_ledger_is_the_first_thing_said_on_a_day_when_all_passes():
+    verdict = now.verdict("pass", NOW, NOW, instances=5, verified=BROKEN)
+    tile = now.ledger_tile([9], BROKEN, NOW)
+
+    assert (verdict.state, tile.state) == ("fail", "fail")
+    assert verdict.title == "Ledger broken, found 03:00 UTC"
+    assert verdict.where == ("The ledger is broken: edited at #3.",)
+
+
+def test_a_broken_ledger_does_not_hide_what_else_fails():
+    verdict = now.verdict("fail", NOW, NOW, verified=BROKEN)
+
+    assert verdict.title.startswith("Failing")
+    assert "The ledger is broken: edited at #3." in verdict.where
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            Row("ledger_verify", "ledger", details={"ok": True, "size": 48990}),
+            "verified whole, 48,990 entries",
+        ),
+        (
+            Row(
+                "ledger_verify",
+                "ledger",
+                details={"ok": False, "kind": "edited", "first_bad": 3},
+            ),
+            "is broken: edited at #3",
+        ),
+        (
+            Row("hold", details={"hold": "drain"}, actor="user:7"),
+            "held in drain by user 7",
+        ),
+        (Row("hold", details={"hold": ""}), "released from its hold"),
+        (
+            Row("degrade", "check:disk", details={"to": "warn", "reason": "4 % free"}),
+            "is degraded on web-2: 4 % free",
+        ),
+        (
+            Row(
+                "watchdog_outcome",
+                "process:web-1/4711",
+                actor="watchdog",
+                details={"action": "SIGKILL", "reason": "frozen"},
+            ),
+            "got SIGKILL from the watchdog: frozen",
+        ),
+    ],
+)
+def test_what_an_artifact_tells_is_said(row, words):
+    assert now.line(row).say == words
+
+
+def test_a_verification_that_failed_looks_like_a_failure():
+    line = now.line(Row("ledger_verify", "ledger", details={"ok": False}))
+
+    assert (line.shape, line.kind) == ("x", "fail")
 
 
 def test_a_scheduler_that_was_not_seen_is_unknown_and_a_late_one_fails():

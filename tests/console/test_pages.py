@@ -137,6 +137,25 @@ def test_now_says_so_when_nothing_was_ever_checked(login):
 
 
 @pytest.mark.django_db
+def test_now_shouts_when_the_ledger_is_broken(login, snapshot):
+    snapshot()
+    record(
+        type="ledger_verify",
+        source="ledger",
+        subject="ledger",
+        ok=False,
+        kind="edited",
+        first_bad=3,
+        size=9,
+    )
+
+    page = login("viewer").get(reverse("admin:index")).content.decode()
+
+    assert "Ledger broken, found" in page
+    assert "The ledger is broken: edited at #3." in page
+
+
+@pytest.mark.django_db
 def test_now_keeps_within_eight_queries_with_session_and_user(
     login, snapshot, django_assert_max_num_queries
 ):
