@@ -365,3 +365,19 @@ def test_now_weighs_at_most_40_kilobytes_cold_and_compressed(login, snapshot):
 
     assert len(files) == 7
     assert weight <= 40_000
+
+
+@pytest.mark.django_db
+def test_a_list_links_the_column_its_app_named_and_says_units(login):
+    row = record(type="restart", source="watchdog", subject="process:web-1/1")
+    Leaf.objects.create(sequence=0, artifact=row)
+    make_bug(reports=3)
+    client = login("viewer")
+
+    ledger = client.get("/admin/ledger/artifact/").content.decode()
+    bugs = client.get("/admin/bugfixer/bug/").content.decode()
+
+    assert re.search(
+        rf'href="/admin/ledger/artifact/{row.pk}/change/[^"]*">#0<', ledger
+    )
+    assert 'class="field-n_reports">3<span class="u"> reports</span>' in bugs
