@@ -12,8 +12,12 @@ _SHARED: list[Any] = [
 ]
 
 
-def logging_config(*, debug: bool) -> dict[str, Any]:
-    """Return Django's LOGGING and set structlog up to go the same way."""
+def logging_config(*, debug: bool, stream: str) -> dict[str, Any]:
+    """Return Django's LOGGING and set structlog up to go the same way.
+
+    ``stream`` is stdout or stderr: a command's own output is on stdout, so its log is
+    not; a server's log is what its stdout is for.
+    """
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -39,7 +43,13 @@ def logging_config(*, debug: bool) -> dict[str, Any]:
                 ],
             }
         },
-        "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "handlers": {
+            "out": {
+                "class": "logging.StreamHandler",
+                "formatter": "json",
+                "stream": f"ext://sys.{stream}",
+            }
+        },
         "root": {"handlers": ["out"], "level": "DEBUG" if debug else "INFO"},
         "loggers": {
             "django": {"level": "INFO"},

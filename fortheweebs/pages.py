@@ -188,8 +188,7 @@ def healing(at: datetime) -> tuple[list[Heal], Verified | None]:
     for kind, moment, told in rows:
         if kind != verify:
             found[kind].append(moment)
-        elif verified is None:
-            details = Artifact(body=told).details
+        elif verified is None and "ok" in (details := Artifact(body=told).details):
             words = now.verified_words(details)
             verified = Verified(moment, details.get("ok") is True, words)
     return [_heal(name, found[kind], at) for name, kind in HEALS], verified

@@ -418,7 +418,9 @@ if LOCAL_OPERATOR and not (_is_loopback(HOST) and _is_loopback(PROBE_HOST)):
         f"gives every local caller the operator role, so HOST ({HOST}) and PROBE_HOST"
         f" ({PROBE_HOST}) must be loopback addresses; unset it to serve others",
     )
-LOGGING = logging_config(debug=DEBUG)
+LOGGING = logging_config(
+    debug=DEBUG, stream="stderr" if ROLE == "command" else "stdout"
+)
 DJANGO_STRUCTLOG_CELERY_ENABLED = False
 
 if _wrong:

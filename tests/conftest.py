@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from django.conf import settings
@@ -11,6 +12,10 @@ from django.core.cache import cache
 from django.db import connection
 
 from ledger import spool, triggers
+
+# Speed is measured in bench/, never in the suite: a busy machine is no failure.
+hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ TEST_DATABASE_URL and TEST_REDIS_URL take the place of the embedded servers;
 TEST_DATABASE=sqlite runs on SQLite instead of PostgreSQL.
 """
 
+import atexit
 import contextlib
 import importlib.util
 import os
@@ -151,7 +152,6 @@ def _set_up() -> None:
     os.environ["DATA_DIR"] = str(data)
     os.environ["HTTPS_ONLY"] = "0"
     os.environ["NODE_NAME"] = "test"
-    # Threads of the tests share a process with the test client: a bounded wait, no pool.
     if os.environ.get("TEST_DATABASE") == "sqlite":
         os.environ["DATABASE_URL"] = f"sqlite:///{data}/db.sqlite3"
     elif os.environ.get("TEST_DATABASE_URL"):
@@ -186,7 +186,15 @@ else:
     _set_up()
 
 
-def pytest_unconfigure(config: Any) -> None:
-    """Stop what was started here."""
+def stop_all() -> None:
+    """Stop what was started here; also when the run ends before it began."""
     while _stops:
         _stops.pop()()
+
+
+atexit.register(stop_all)
+
+
+def pytest_unconfigure(config: Any) -> None:
+    """Stop before pytest reports what is left behind."""
+    stop_all()

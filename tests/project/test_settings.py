@@ -158,6 +158,16 @@ def test_the_example_file_names_every_variable_the_settings_read():
     assert told == read
 
 
+@pytest.mark.parametrize(
+    ("role", "stream"),
+    [("command", "stderr"), ("web", "stdout"), ("watchdog", "stdout")],
+)
+def test_a_server_logs_to_stdout_and_a_command_does_not(tmp_path, role, stream):
+    got = values(tmp_path, ROLE=role)
+
+    assert got["LOGGING"]["handlers"]["out"]["stream"] == f"ext://sys.{stream}"
+
+
 def test_no_vendor_library_is_loaded_by_setting_django_up():
     code = (
         "import django, sys; django.setup(); from fortheweebs import urls;"

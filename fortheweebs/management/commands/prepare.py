@@ -9,7 +9,6 @@ from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-
 # Redoc is not served: it asks other hosts for fonts.
 UNUSED = ["redoc*"]
 
