@@ -174,6 +174,7 @@ def _forged():
         signing.dumps({"u": 1, "g": []}, key=settings.SECRET_KEY, salt="other"),
         sign_view(user=1, groups=[])[:-1] + "!",
     ],
+    ids=["empty", "garbage", "another key", "another salt", "cut"],
 )
 def test_a_forged_cookie_reads_nothing(rf, value):
     request = rf.get("/")
