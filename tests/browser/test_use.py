@@ -123,7 +123,8 @@ def test_an_open_page_shows_what_happens_next(tab, site):
         "from ledger.services import record;"
         "record(type='restart', source='watchdog', subject='instance:web-77')",
     )
-    page.page.clock.run_for(6000)
+    with page.page.expect_response(lambda answer: answer.status == 200):
+        page.page.clock.run_for(6000)
 
     expect(new).to_have_count(1)
 
