@@ -29,11 +29,14 @@ def _fresh_cache() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings() -> None:
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None,
+) -> None:
     """Keep SQLite's test database in a file, as outside of tests.
 
     The default one in memory shares its cache between threads: a second writer is told
-    "table is locked" at once instead of waiting its turn.
+    "table is locked" at once instead of waiting its turn. (The argument gives each
+    worker of a parallel run a PostgreSQL database of its own; DATA_DIR is its own too.)
     """
     database = settings.DATABASES["default"]
     if database["ENGINE"] == "django.db.backends.sqlite3":

@@ -3,7 +3,8 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-pytestmark = pytest.mark.browser
+# One worker for all of them: each would start a server and a browser of its own.
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 PAGES = {
     "/status": ("", 200),
     "/admin/login/": ("", 200),

@@ -5,7 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-pytestmark = pytest.mark.browser
+# One worker for all of them: each would start a server and a browser of its own.
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 READ = [
     "/admin/",
     "/admin/bugfixer/bug/",
