@@ -126,10 +126,8 @@ def test_a_chunked_body_over_the_limit_names_the_limit(own_site):
     reply = site.get("/echo", method="POST", body=chunks(b"x" * (4 * 2**20 + 1)))
 
     assert reply.status == 413
-    assert reply.json == {
-        "error": "The body is larger than 4194304 bytes.",
-        "limit": 4194304,
-    }
+    assert reply.json["limit"] == 4194304
+    assert "4194304 bytes" in reply.json["error"].replace(",", "")
 
 
 def test_an_accepted_socket_inherits_the_limits():
