@@ -1,5 +1,6 @@
 """What gunicorn calls: listener options, threads after fork, the end of a worker."""
 
+import ipaddress
 import logging
 import os
 import threading
@@ -44,8 +45,30 @@ def drops_are_quiet(record: logging.LogRecord) -> bool:
     return not isinstance(error, BlockingIOError)
 
 
+def is_loopback(address: Any) -> bool:
+    """Tell whether a bound address can be reached from this machine alone."""
+    host = address[0] if isinstance(address, tuple) else ""
+    try:
+        return not host or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def refuse_open_bind(addresses: list[Any]) -> None:
+    """Stop when everybody who can connect would be an operator.
+
+    The settings refuse an open HOST; a --bind of gunicorn's own goes round them.
+    """
+    if settings.LOCAL_OPERATOR and not all(map(is_loopback, addresses)):
+        raise SystemExit(
+            f"LOCAL_OPERATOR=1 gives every local caller the operator role, so {addresses}"
+            " must be loopback addresses; unset it to serve others."
+        )
+
+
 def on_starting(server: Any) -> None:
     """Take away what an earlier life left: the wish to drain, its counter files."""
+    refuse_open_bind(server.cfg.address)
     drain_file().unlink(missing_ok=True)
     empty_counters("web")
 

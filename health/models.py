@@ -15,6 +15,15 @@ class HoldKind(models.TextChoices):
     OBSERVE = "observe", "observe"
 
 
+class InstanceRole(models.TextChoices):
+    """Which part an instance is."""
+
+    WEB = "web"
+    WORKER = "worker"
+    BEAT = "beat"
+    WATCHDOG = "watchdog"
+
+
 class InstanceQuerySet(models.QuerySet["Instance"]):
     """The named reads."""
 
@@ -40,7 +49,7 @@ class Instance(models.Model):
     """A web master, Celery main, beat or watchdog, by its name."""
 
     name = models.CharField(max_length=80, primary_key=True)
-    role = models.CharField(max_length=20)
+    role = models.CharField(max_length=20, choices=InstanceRole.choices)
     boot_id = models.CharField(max_length=64)
     version = models.CharField(max_length=40)
     started_at = models.DateTimeField()

@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
             name='Instance',
             fields=[
                 ('name', models.CharField(max_length=80, primary_key=True, serialize=False)),
-                ('role', models.CharField(max_length=20)),
+                ('role', models.CharField(choices=[('web', 'Web'), ('worker', 'Worker'), ('beat', 'Beat'), ('watchdog', 'Watchdog')], max_length=20)),
                 ('boot_id', models.CharField(max_length=64)),
                 ('version', models.CharField(max_length=40)),
                 ('started_at', models.DateTimeField()),
