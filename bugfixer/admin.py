@@ -1,5 +1,6 @@
 """Bugs in the console: a list and a page, to read; what changes them are acts."""
 
+import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ else:  # cannot be subscripted at run time
 # Who reports a bug is counted in its newest reports: a hot bug has a million.
 USERS_OF = 200
 NEWEST = 20
+NUMBER = re.compile("[0-9]{1,19}")  # Python refuses to read 4,300 digits
 
 
 @admin.register(Bug)
@@ -90,7 +92,7 @@ class BugAdmin(BugAdminBase):
         """Show the page of a bug; there is no form."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        number = int(object_id) if object_id.isascii() and object_id.isdigit() else 0
+        number = int(object_id) if NUMBER.fullmatch(object_id) else 0
         bug = Bug.objects.with_uncounted().filter(pk=number).first()
         if bug is None:
             message = f"There is no bug {object_id[:40]}."

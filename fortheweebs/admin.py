@@ -8,13 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib.admin import AdminSite, ModelAdmin, ShowFacets, display
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
+from django.contrib.auth.forms import UsernameField
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.functional import cached_property
@@ -68,6 +71,8 @@ class Results(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """Fetch the page; count only when there are more."""
         size, start = self.list_per_page, (self.page_num - 1) * self.list_per_page
+        if start < 0:
+            raise IncorrectLookupParameters
         rows: Any = self.queryset
         found = list(rows[start : min(start + size + 1, COUNT_CAP + 1)])
         paginator: Any = self.model_admin.get_paginator(request, rows, size)
@@ -91,6 +96,12 @@ class Dressed(AnyAdmin):
         """Put our way to fetch a page before the app's own list, if it has one."""
         return type("Results", (Results, super().get_changelist(request, **kwargs)), {})
 
+    def changelist_view(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
+        """Show the list; NUL in a filter, which PostgreSQL refuses, is no filter."""
+        if any("\0" in value for _, held in request.GET.lists() for value in held):
+            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+        return super().changelist_view(request, *args, **options)
+
     def get_list_display(self, request: HttpRequest) -> Any:
         """Replace columns by those that draw them."""
         return [self._dressed(name) for name in super().get_list_display(request)]
@@ -105,6 +116,12 @@ class Dressed(AnyAdmin):
             for column in list_display
             if column in links or getattr(column, "column", "") in links
         ]
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """Fetch a row; ``?_to_field=`` with nothing in it names no field."""
+        return super().get_object(request, object_id, from_field or None)
 
     def _dressed(self, name: Any) -> Any:
         dress = columns.dress(self.model, name) if isinstance(name, str) else None
@@ -142,6 +159,14 @@ class ReadOnly:
         return False
 
 
+class LoginForm(AdminAuthenticationForm):
+    """The login, with a limit: a failed one is stored, and longer names cannot be."""
+
+    username = UsernameField(
+        max_length=150, widget=forms.TextInput(attrs={"autofocus": True})
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class NavLink:
     """One entry of the navigation."""
@@ -156,6 +181,7 @@ class ConsoleSite(AdminSite):
 
     site_header = site_title = "fortheweebs"
     index_title = "Now"
+    login_form = LoginForm
     enable_nav_sidebar = False
     site_url = None
     empty_value_display = ""

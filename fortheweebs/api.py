@@ -5,9 +5,20 @@ import math
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, InterfaceError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.conf import settings
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    TooManyFieldsSent,
+)
+from django.db import DatabaseError, DataError, InterfaceError
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    UnreadablePostError,
+)
 from django.shortcuts import render
 from django.views.decorators.csrf import requires_csrf_token
 from redis.exceptions import RedisError
@@ -17,6 +28,7 @@ from rest_framework.views import set_rollback
 from structlog.contextvars import get_contextvars
 
 logger = logging.getLogger(__name__)
+STALLED = "The body did not arrive in time, or not whole; send it again."
 
 
 def error_body(
@@ -61,7 +73,15 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
     """Answer an error: the documented shape on documented routes, else RFC 9457."""
     view = context["view"]
     headers = {}
-    if isinstance(exc, DatabaseError | InterfaceError | RedisError):
+    if isinstance(exc, UnreadablePostError):
+        exc = exceptions.APIException(STALLED)
+        exc.status_code = 408
+    elif isinstance(exc, DataError):
+        logger.error("unstorable_value", exc_info=exc)
+        exc = exceptions.ParseError(
+            "A value cannot be stored; look for odd characters."
+        )
+    elif isinstance(exc, DatabaseError | InterfaceError | RedisError):
         logger.error("dependency_away", extra={"error": type(exc).__name__})
         exc = exceptions.APIException("The database does not answer; try again.")
         exc.status_code, headers["Retry-After"] = 503, "5"
@@ -110,10 +130,27 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer a request Django refused: foreign Host, too many fields."""
-    say = "The request was refused: its host, size or fields are not allowed here."
+    status, say = _why_bad(exception)
     if wants_json(request):
-        return JsonResponse({"error": say}, status=400)
-    return error_page(400, "Bad request", say)
+        return JsonResponse({"error": say}, status=status)
+    return error_page(status, "Bad request", say)
+
+
+def _why_bad(exception: Exception) -> tuple[int, str]:
+    if isinstance(exception, RequestDataTooBig):
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        return 413, f"The body is larger than {limit:,} bytes."
+    if isinstance(exception, TooManyFieldsSent):
+        limit = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+        return 400, f"There are more than {limit:,} fields."
+    return 400, "The request was refused: its host or its form is not allowed here."
+
+
+def stalled(request: HttpRequest) -> HttpResponse:
+    """Answer a form that stopped half-way."""
+    if wants_json(request):
+        return JsonResponse({"error": STALLED}, status=408)
+    return error_page(408, "Not all of it arrived", STALLED)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -6,12 +6,19 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    UnreadablePostError,
+)
 from django.urls import Resolver404, resolve
+from django_structlog.middlewares import RequestMiddleware
 
-from fortheweebs.api import error_body, wants_json
+from fortheweebs.api import error_body, stalled, wants_json
 from fortheweebs.api import server_error as internal_error
 from fortheweebs.status import status_page
 from health.snapshots import read_snapshot
@@ -47,6 +54,15 @@ def client_address(request: HttpRequest) -> str:
         return str(ipaddress.ip_address(hops[-proxies].strip("[]")))
     except ValueError:
         return peer
+
+
+class LogMiddleware(RequestMiddleware):
+    """One line as a request begins and ends, under an id of our own making."""
+
+    @classmethod
+    def bind_ip(cls, request: HttpRequest) -> None:
+        """Log whom we trust it to be; the stock one believes X-Forwarded-For."""
+        structlog.contextvars.bind_contextvars(ip=client_address(request))
 
 
 def database_away(request: HttpRequest) -> HttpResponse:
@@ -112,6 +128,8 @@ class DatabaseAwayMiddleware:
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponse | None:
         """Turn a lost connection into 503; it went away after the last verdict."""
+        if isinstance(exception, UnreadablePostError):
+            return stalled(request)
         if not is_away(exception):
             return None
         logger.error("dependency_away", extra={"error": type(exception).__name__})

@@ -147,7 +147,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "knox",
-    "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "corsheaders",
@@ -161,7 +160,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "fortheweebs.middleware.LogMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "fortheweebs.middleware.DatabaseAwayMiddleware",
@@ -224,6 +223,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 
 # -- Browser security --------------------------------------------------------------
 CSRF_FAILURE_VIEW = "fortheweebs.api.csrf_failed"
+SESSION_ENGINE = "fortheweebs.sessions"
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -343,6 +343,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "fortheweebs.api.handle_exception",
     "NUM_PROXIES": TRUSTED_PROXIES,
+    # None of them is asked for by ?version=, which would end in a header.
+    "ALLOWED_VERSIONS": [VERSION],
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 REST_KNOX = {
