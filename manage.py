@@ -12,7 +12,9 @@ if __name__ == "__main__":
     try:
         execute_from_command_line(sys.argv)
     except (DatabaseError, InterfaceError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+        reason = (
+            str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+        )
         sys.exit(
             f"The database refused: {reason}\n"
             "Check DATABASE_URL and that the server runs; if a table or column is"
