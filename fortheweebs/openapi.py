@@ -47,3 +47,19 @@ def document_refusals(
                 for status, text in REFUSALS.items():
                     operation["responses"].setdefault(status, {"description": text})
     return result
+
+
+def bound_numbers(
+    result: dict[str, Any],
+    generator: Any,
+    request: Any,
+    public: bool,  # noqa: FBT001 - called by position
+) -> dict[str, Any]:
+    """Say that a number in a path is not negative: no route matches one that is."""
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                schema = parameter["schema"]
+                if parameter["in"] == "path" and schema.get("type") == "integer":
+                    schema.setdefault("minimum", 0)
+    return result

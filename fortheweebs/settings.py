@@ -374,6 +374,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "fortheweebs.openapi.document_refusals",
+        "fortheweebs.openapi.bound_numbers",
     ],
 }
 

@@ -112,6 +112,25 @@ class HistoryIn(serializers.Serializer[Any]):
         return value
 
 
+class HealthFieldErrorOut(serializers.Serializer[Any]):
+    """What is wrong with one parameter."""
+
+    field = serializers.CharField()
+    message = serializers.CharField()
+
+
+class HealthProblemOut(serializers.Serializer[Any]):
+    """An error of our own routes (RFC 9457), with ``error`` beside ``detail``."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    error = serializers.CharField()
+    request_id = serializers.CharField(allow_blank=True)
+    errors = HealthFieldErrorOut(many=True)  # type: ignore[assignment]
+
+
 class HistoryRow(serializers.Serializer[Any]):
     """One change of a check."""
 

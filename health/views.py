@@ -24,6 +24,7 @@ from health.answers import (
 from health.ask import ask
 from health.edge import is_staff
 from health.serializers import (
+    HealthProblemOut,
     HistoryIn,
     HistoryOut,
     LiveOut,
@@ -105,7 +106,12 @@ class StartupView(ProbeView):
 class StatusView(ProbeView):
     """GET /status."""
 
-    @extend_schema(responses={200: StatusOut})
+    @extend_schema(
+        responses={
+            (200, "application/json"): StatusOut,
+            (200, "text/html"): OpenApiTypes.STR,
+        }
+    )
     def get(self, request: Request) -> HttpResponse:
         """Show the state of the service, as a page or as JSON."""
         return as_response(answer_status(self.asked(request)))
@@ -127,7 +133,16 @@ class SummaryView(APIView):
 class HistoryView(APIView):
     """GET /api/health/history."""
 
-    @extend_schema(parameters=[HistoryIn], responses={200: HistoryOut})
+    @extend_schema(
+        parameters=[HistoryIn],
+        responses={
+            (200, "application/json"): HistoryOut,
+            **{
+                (status, "application/problem+json"): HealthProblemOut
+                for status in (400, 401, 403, 503)
+            },
+        },
+    )
     def get(self, request: Request) -> Response:
         """List the changes of the checks, oldest first."""
         asked = HistoryIn(data=request.query_params.dict())
