@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import socket
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -381,14 +380,6 @@ def test_a_login_of_odd_characters_is_a_wrong_login(db, name):
 
 
 # -- The wire ----------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def site() -> Iterator[Installation]:
-    with Installation(REPORT_RATE="off") as running:
-        running.manage("collectstatic", "--noinput", "-v", "0")
-        running.start_web()
-        yield running
-
-
 def raw(site: Installation, data: bytes, *, half: bool = False) -> tuple[int, bytes]:
     """Send bytes as they are; return status and body. Status 0 is no answer."""
     with socket.create_connection(("127.0.0.1", site.port), timeout=8) as wire:
