@@ -125,10 +125,14 @@ class Installation:
             "PYTHONUNBUFFERED": "1",
             **environment,
         }
-        if migrate and not postgres:
-            self._copy_migrated()
-        elif migrate:
-            self.manage("migrate", "-v", "0")
+        try:
+            if migrate and not postgres:
+                self._copy_migrated()
+            elif migrate:
+                self.manage("migrate", "-v", "0")
+        except BaseException:
+            self.close()  # nobody else will: there is no object yet
+            raise
 
     def __enter__(self) -> "Installation":
         return self
