@@ -4,6 +4,7 @@ Main ticks from its own event loop and beat from its own scheduler, so that a lo
 that stands still is seen; a thread beside them would go on ticking.
 """
 
+import contextlib
 import logging
 import time
 from typing import Any
@@ -92,8 +93,42 @@ class SlotStep(bootsteps.StartStopStep):
     terminate = stop
 
 
+class Unkept(dict[str, Any]):
+    """A schedule that is forgotten at the end, in the manner of a shelf."""
+
+    @classmethod
+    def open(cls, *args: Any, **options: Any) -> "Unkept":
+        """Return an empty one."""
+        return cls()
+
+    def sync(self) -> None:
+        """Write nothing."""
+
+    close = sync
+
+
 class TickingScheduler(PersistentScheduler):
-    """The stock scheduler with a slot that its own loop ticks."""
+    """The stock scheduler with a slot that its own loop ticks.
+
+    It goes on without its file: beat died of a full disk six times in a minute, and
+    the whole run with it.
+    """
+
+    def setup_schedule(self) -> None:
+        """Read the schedule's file, or do without it."""
+        try:
+            super().setup_schedule()
+        except OSError:
+            logger.warning("schedule_not_kept", exc_info=True)
+            self.persistence = Unkept  # type: ignore[assignment]
+            super().setup_schedule()
+
+    def sync(self) -> None:
+        """Write when each task was last sent; a full disk is tried again later."""
+        try:
+            super().sync()
+        except OSError:
+            logger.warning("schedule_not_written", exc_info=True)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Make the slot when beat makes its scheduler."""
@@ -112,4 +147,5 @@ class TickingScheduler(PersistentScheduler):
         slot, self._slot = self._slot, None
         if slot is not None:
             slot.close()
-        super().close()
+        with contextlib.suppress(OSError):
+            super().close()

@@ -53,9 +53,7 @@ class SamplerLock:
         except OSError:
             os.close(descriptor)
             return False
-        me = identify()
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps([me.pid, me.start_ticks]).encode(), 0)
+        note_holder(descriptor)
         self._descriptor = descriptor
         return True
 
@@ -72,6 +70,18 @@ class SamplerLock:
             return Identity(int(pid), int(ticks))
         except (OSError, ValueError, TypeError):
             return None
+
+
+def note_holder(descriptor: int) -> None:
+    """Write who holds the lock; on a full disk nobody is named rather than the last."""
+    me = identify()
+    body = json.dumps([me.pid, me.start_ticks]).encode()
+    try:
+        os.pwrite(descriptor, body, 0)
+        os.ftruncate(descriptor, len(body))
+    except OSError:
+        logger.warning("holder_not_noted", exc_info=True)
+        os.ftruncate(descriptor, 0)
 
 
 def snapshot_age(now_ns: int) -> float | None:
