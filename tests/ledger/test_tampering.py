@@ -86,6 +86,25 @@ def test_an_edited_index_column_is_found(column, value):
     assert found() == (123, "index column")
 
 
+def test_columns_that_say_what_the_details_end_with_are_found():
+    made_up = "6c656467-6572-4000-8000-000000000001"
+    details = {"a": 1, "id": made_up, "node": "n"}
+    artifact = services.record(type="restart", source="watchdog", **details)
+    sequencer.sequence_all()
+    alike = f'n"}},"id":"{artifact.event_id}","node":"test'
+
+    with guards_down():
+        execute(
+            "UPDATE ledger_artifact SET event_id = %s, node = %s WHERE id = %s",
+            made_up if connection.vendor == "postgresql" else made_up.replace("-", ""),
+            alike,
+            artifact.pk,
+        )
+
+    assert len(alike) <= 64
+    assert found() == (600, "index column")
+
+
 @pytest.mark.parametrize("sequence", [0, 300, 599])
 def test_a_deleted_artifact_is_found(sequence):
     with guards_down():

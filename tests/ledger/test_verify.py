@@ -5,14 +5,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import merkle
+from ledger import merkle, verify
 from ledger.sequencer import note_text
-from ledger.verify import main, verify_export
+from ledger.verify import main, verify_export, verify_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +37,10 @@ def make_entry(number: int, body: bytes, digest: bytes | None = None) -> bytes:
 
 def found(lines: list[bytes]) -> tuple[int | None, str]:
     first = verify_export(iter(lines)).first
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "export.jsonl"
+        path.write_bytes(b"".join(lines))
+        assert verify_file(path).first == first
     return (first.sequence, str(first.kind)) if first else (None, "whole")
 
 
@@ -155,6 +160,38 @@ def test_what_is_no_export_cannot_be_looked_at(tmp_path, content):
 
     assert (status, text.startswith("could not look: ")) == (2, True)
     assert main([str(tmp_path / "nowhere")], say=lambda *_, **__: None) == 2
+
+
+@pytest.mark.parametrize("field", [b'"body":"', b'"hasH":"', b'"hash":\t'])
+def test_a_line_that_ends_otherwise_is_found_by_its_sequence(field):
+    lines = make_export(300)
+    lines[200] = lines[200].replace(b'"hash":"', field)
+
+    assert found(lines)[0] == (199 if field != b'"hasH":"' else None)
+
+
+def test_several_processes_find_what_one_finds(tmp_path, monkeypatch):
+    monkeypatch.setattr(verify, "PART_BYTES", 4096)
+    path = tmp_path / "export.jsonl"
+    path.write_bytes(b"".join(make_export(3000)))
+    whole = path.read_bytes()
+
+    alone, together = verify_file(path), verify_file(path, jobs=2)
+
+    assert alone.ok
+    assert together.ok
+    path.write_bytes(whole.replace(b'"number":2900}', b'"number":2901}'))
+    assert verify_file(path, jobs=2).first.sequence == 2900
+    assert verify_file(path, jobs=2).first == verify_file(path).first
+
+
+def test_a_piece_cut_out_between_two_processes_is_missed_by_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(verify, "PART_BYTES", 4096)
+    head, *rows = make_export(3000)
+    path = tmp_path / "export.jsonl"
+    path.write_bytes(b"".join([head, *rows[:1024], *rows[1280:]]))
+
+    assert str(verify_file(path, jobs=2).first.kind) == "missing"
 
 
 def test_a_torn_archive_cannot_be_looked_at(tmp_path):
