@@ -37,11 +37,12 @@ class Site:
         )
 
     def run(self, code: str) -> str:
-        """Run the code to its end and return what it printed."""
+        """Run the code to its end and return what it printed, without the log."""
         with self.start(code, stderr=subprocess.PIPE) as process:
             out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err[-2000:]
-        return out.strip()
+        lines = [line for line in out.splitlines() if '"event": ' not in line]
+        return "\n".join(lines).strip()
 
     def manage(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a management command."""

@@ -59,13 +59,12 @@ def test_a_page_is_within_its_query_budget(console, django_assert_max_num_querie
         ("#999999999999999999", []),
         ("99999999999999999999999999", []),
         ("process:web-1", []),
-        ("\0", range(299, 249, -1)),
     ],
 )
 def test_a_search_is_routed_by_its_shape(console, term, found):
     make_ledger(300)
 
-    assert rows(console.get(LIST, {"q": term})) == list(found)
+    assert rows(console.get(LIST, {"q": term})) == found
 
 
 @pytest.mark.parametrize("length", [8, 9, 63, 64])
