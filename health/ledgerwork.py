@@ -1,4 +1,4 @@
-"""The ledger's part of the duty: sequence each second, and count what /metrics shows."""
+"""The ledger's part of the duty: sequence, adopt spool files, count for /metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from django.db import connections
 
 from health.steady import Steady
-from ledger import sequencer
+from ledger import sequencer, spool
 from ledger.state import LedgerState, counts_by_kind, state
 
 SEQUENCE_SECONDS = 1.0
+ADOPT_SECONDS = 10.0
 FACTS_SECONDS = 5.0
 
 
@@ -22,13 +23,15 @@ class LedgerFacts:
 
 
 class LedgerWork:
-    """Two threads: either may hang for as long as the database does."""
+    """Three threads: each may hang for as long as the database does."""
 
     def __init__(self) -> None:
         """Know nothing yet."""
         self.facts: LedgerFacts | None = None
         self._threads = (
             Steady("sequencer", SEQUENCE_SECONDS, _closing(sequencer.sequence)),
+            # On one of its own: a file may be long, and places are due each second.
+            Steady("spool-adopter", ADOPT_SECONDS, _closing(spool.adopt)),
             Steady("ledger-facts", FACTS_SECONDS, _closing(self._look)),
         )
 
@@ -37,10 +40,10 @@ class LedgerWork:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """End after the pass under way."""
+    def stop(self, *, wait: float = 0.0) -> None:
+        """End after the pass under way; wait so long for each."""
         for thread in self._threads:
-            thread.stop()
+            thread.stop(wait=wait)
 
     def _look(self) -> None:
         self.facts = LedgerFacts(state=state(), artifacts=counts_by_kind())
