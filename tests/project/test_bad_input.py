@@ -60,7 +60,7 @@ def _no_limits(settings: Any) -> None:
 
 @pytest.fixture
 def ann(db: None) -> User:
-    return User.objects.create_superuser("ann", password="a long password 1")
+    return User.objects.create_superuser("ann")
 
 
 @pytest.fixture

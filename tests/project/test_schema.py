@@ -66,7 +66,7 @@ def _connection_of_the_test() -> Iterator[None]:
 @pytest.fixture
 def staff(db: None, settings: Any) -> dict[str, str]:
     settings.THROTTLE_RATES = dict.fromkeys(settings.THROTTLE_RATES)
-    ann = User.objects.create_superuser("ann", password="a long password 1")
+    ann = User.objects.create_superuser("ann")
     _, token = AuthToken.objects.create(ann, dt.timedelta(days=1))
     record(type="restart", source="watchdog", subject="process:web-1/1", n=1)
     sequencer.sequence_all()
