@@ -59,7 +59,7 @@ class Bare(models.Model):
     event_id = models.UUIDField(unique=True)
     at = models.DateTimeField(db_index=True)
     type = models.CharField(max_length=40)
-    source = models.CharField(max_length=40, db_index=True)
+    source = models.CharField(max_length=40)
     node = models.CharField(max_length=64)
     subject = models.CharField(max_length=80, blank=True)
     body = models.TextField()
@@ -68,6 +68,7 @@ class Bare(models.Model):
     class Meta:
         app_label = "ledger"
         indexes = [
+            models.Index(fields=["source"], name="bench_bare_source"),
             models.Index(fields=["type", "id"], name="bench_bare_type"),
             models.Index(fields=["subject", "id"], name="bench_bare_subject"),
             models.Index(fields=["hash"], name="bench_bare_hash"),

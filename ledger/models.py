@@ -43,7 +43,7 @@ class Artifact(models.Model):
     event_id = models.UUIDField(unique=True)
     at = models.DateTimeField(db_index=True)
     type = models.CharField(max_length=40)
-    source = models.CharField(max_length=40, db_index=True)
+    source = models.CharField(max_length=40)
     node = models.CharField(max_length=64)
     subject = models.CharField(max_length=80, blank=True)
     body = models.TextField()
@@ -56,6 +56,8 @@ class Artifact(models.Model):
 
     class Meta:
         indexes = [
+            # Not db_index: on PostgreSQL that makes a second one for LIKE.
+            models.Index(fields=["source"], name="ledger_artifact_source"),
             models.Index(fields=["type", "id"], name="ledger_artifact_type"),
             models.Index(fields=["subject", "id"], name="ledger_artifact_subject"),
             models.Index(fields=["hash"], name="ledger_artifact_hash"),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 from django.db import connections, router, transaction
 
 from ledger.entry import Entry
@@ -21,17 +22,26 @@ _MANY_POSTGRES = (
     + f") {_KNOWN}"
 )
 _ONE = f"INSERT INTO {_TABLE} ({_NAMES}) VALUES ({_MARKS}) {_KNOWN}"  # noqa: S608
+_ONE_POSTGRES = f"{_ONE} RETURNING id"
+_ONE_SQLITE = _ONE_POSTGRES.replace("%s", "?")
 
 
 def insert_one(entry: Entry) -> int | None:
     """Insert one entry; return its id, or None when its event is there already.
 
-    Plain SQL: through Model.save() the same row costs half as much again.
+    By the driver's own cursor: Django's costs 40 of 147 us of processor time, and
+    Model.save() half as much again.
     """
     connection = connections[router.db_for_write(Artifact)]
-    with connection.cursor() as cursor:
-        cursor.execute(f"{_ONE} RETURNING id", _row(entry, connection))
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        if connection.vendor == "postgresql":
+            cursor: Any = psycopg.Cursor(connection.connection)
+            cursor.execute(_ONE_POSTGRES, _row(entry, connection), prepare=False)
+        else:
+            cursor = connection.connection.execute(_ONE_SQLITE, _row(entry, connection))
         row = cursor.fetchone()
+        cursor.close()
     return None if row is None else int(row[0])
 
 

@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ('event_id', models.UUIDField(unique=True)),
                 ('at', models.DateTimeField(db_index=True)),
                 ('type', models.CharField(max_length=40)),
-                ('source', models.CharField(db_index=True, max_length=40)),
+                ('source', models.CharField(max_length=40)),
                 ('node', models.CharField(max_length=64)),
                 ('subject', models.CharField(blank=True, max_length=80)),
                 ('body', models.TextField()),
@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'permissions': [('verify_ledger', 'Can start a verification of the ledger')],
-                'indexes': [models.Index(fields=['type', 'id'], name='ledger_artifact_type'), models.Index(fields=['subject', 'id'], name='ledger_artifact_subject'), models.Index(fields=['hash'], name='ledger_artifact_hash')],
+                'indexes': [models.Index(fields=['source'], name='ledger_artifact_source'), models.Index(fields=['type', 'id'], name='ledger_artifact_type'), models.Index(fields=['subject', 'id'], name='ledger_artifact_subject'), models.Index(fields=['hash'], name='ledger_artifact_hash')],
             },
         ),
         migrations.CreateModel(
