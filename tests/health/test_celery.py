@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import time
 
+import psycopg
 import pytest
 
 from health.slots import Role, read_slots
@@ -81,3 +82,37 @@ def rows(site) -> str:
         ).fetchall()
     connection.close()
     return " ".join(role for (role,) in found)
+
+
+def test_a_replaced_pool_child_leaves_the_connections_of_main_alone():
+    with Installation(postgres=True) as site:
+        site.start("worker", "worker", *CELERY, "worker", "-c", "1", "-l", "INFO")
+        wait_for(lambda: readings(site, Role.POOL, Role.WORKER, all_=True), 15)
+        wait_for(lambda: "ready." in site.output("worker"), 10, "the worker")
+        begun = readings(site, Role.POOL).heartbeat_ns
+        # A child that dies while the pool begins ends the worker: that is Celery's.
+        wait_for(lambda: readings(site, Role.POOL).heartbeat_ns > begun + 2e9, 6)
+        wait_for(lambda: backends(site), 10, "the heartbeat's row")
+        before, first = backends(site), readings(site, Role.POOL).identity.pid
+
+        os.kill(first, signal.SIGKILL)
+
+        wait_for(
+            lambda: any(
+                slot.role is Role.POOL and slot.identity.pid != first
+                for slot in read_slots(site.data / "run")
+            ),
+            9,
+            "another child",
+        )
+        assert before <= backends(site)
+
+
+def backends(site) -> set[int]:
+    """Return the server processes of the worker's connections."""
+    with psycopg.connect(site.environment["DATABASE_URL"]) as connection:
+        rows = connection.execute(
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        return {pid for (pid,) in rows}
