@@ -286,7 +286,7 @@ if _database["ENGINE"] == "django.db.backends.postgresql":
     _database["OPTIONS"]["pool"] = {
         "min_size": 0 if ROLE == "command" else 2,
         "max_size": 6,
-        "timeout": 10 if DB_WAIT is None else 1,
+        "timeout": 3 if DB_WAIT is None else 1,
         # The default doubles to 300 s: after an outage of 40 s errors went on for 6 s.
         "reconnect_timeout": 0.1,
         "connection_class": bounded_connection(DB_WAIT),

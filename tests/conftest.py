@@ -79,6 +79,12 @@ def _guards_down_for_the_flush(request: pytest.FixtureRequest) -> Iterator[None]
 
 
 @pytest.fixture(autouse=True)
+def _cheap_passwords(settings: Any) -> None:
+    """Hash passwords cheaply: the real cost is 0.3 s each, on purpose."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
 def _unhashed_static(settings: Any) -> None:
     """Let templates name their files without a collectstatic before the tests."""
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}

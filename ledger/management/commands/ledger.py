@@ -42,7 +42,10 @@ class Command(BaseCommand):
         try:
             status = getattr(self, verb)(**options)
         except (CannotLookError, DatabaseError, OSError) as error:
-            self.stderr.write(f"could not look: {error}")
+            self.stderr.write(
+                f"could not look: {error}\nCheck DATABASE_URL; if a table is missing,"
+                " run `manage.py migrate`."
+            )
             status = COULD_NOT_LOOK
         if status:
             sys.exit(status)
