@@ -68,11 +68,23 @@ def sequence(*, stragglers: bool | None = None) -> int:
     return count
 
 
-def sequence_all() -> int:
-    """Give every committed artifact its place; return how many got one."""
-    total = 0
-    while count := sequence(stragglers=True):
-        total += count
+def sequence_all(*, patience: float = 30.0) -> int:
+    """Give every committed artifact its place; return how many got one here.
+
+    While another process is at it, wait for its pass: "nothing done" is not "all done".
+
+    Raises:
+        BusyError: artifacts are still pending after ``patience`` seconds of waiting.
+    """
+    deadline = time.monotonic() + patience
+    total = sequence(stragglers=True)
+    while _pending(1, stragglers=True):
+        if count := sequence(stragglers=True):
+            total += count
+            continue
+        if time.monotonic() > deadline:
+            raise BusyError("another process is sequencing; try again")
+        time.sleep(0.02)
     return total
 
 

@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 
 from ledger import sequencer, services, tasks, tree
+from ledger.errors import BusyError
 from ledger.models import Anchor, Artifact, Checkpoint, Leaf, Tile
 from tests.ledger.ledgers import (
     anchored_lines,
@@ -126,6 +127,16 @@ def test_beat_adopts_and_sequences_in_one_go():
     tasks.sequence()
 
     assert tree.size() == 1
+
+
+@pytest.mark.django_db
+def test_a_sequencer_that_never_ends_is_not_taken_for_all_done():
+    services.record(**RESTART)
+
+    with sequencer._thread_lock, pytest.raises(BusyError):
+        sequencer.sequence_all(patience=0.1)
+
+    assert tree.size() == 0
 
 
 # -- Many writers ------------------------------------------------------------------

@@ -41,7 +41,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         try:
             status = getattr(self, verb)(**options)
-        except (CannotLookError, DatabaseError, OSError) as error:
+        except (BusyError, CannotLookError, DatabaseError, OSError) as error:
             self.stderr.write(
                 f"could not look: {error}\nCheck DATABASE_URL; if a table is missing,"
                 " run `manage.py migrate`."
