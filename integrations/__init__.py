@@ -1,0 +1,1 @@
+"""Protected clients: each names its breaker and carries the deadline."""
