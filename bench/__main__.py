@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("ledger", "probes", "sizes")
+BENCHES = ("ledger", "probes", "breakers", "sizes")
 
 
 def run(name: str, flags: list[str]) -> list[str]:
