@@ -7,10 +7,15 @@
     |-- CallRefusedError    the call was not made
     |   |-- CircuitOpenError    the circuit is open
     |   `-- BulkheadFullError   every thread of the breaker is taken
-    `-- CallTimeoutError    the call did not end in time; also a TimeoutError
+    |-- CallTimeoutError    the call did not end in time; also a TimeoutError
+    |-- UnknownBreakerError an act names a breaker that nobody knows; also a LookupError
+    |-- BreakerChangedError an act was meant for an older version
+    `-- ActRefusedError     an act may not be as asked; also a ValueError
+        `-- EndRefusedError     it would last longer than the actor may say
 """
 
 import math
+from collections.abc import Sequence
 
 
 class BreakerError(Exception):
@@ -72,3 +77,41 @@ class CallTimeoutError(BreakerError, TimeoutError):
 
     def __str__(self) -> str:
         return f"breaker {self.name}: no answer within {self.timeout:.1f} s"
+
+
+class UnknownBreakerError(BreakerError, LookupError):
+    """An act names a breaker that nobody knows."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"no breaker {name!r:.60}; known: {', '.join(known) or 'none'}"
+        )
+        self.name = name
+        self.known = tuple(known)
+
+
+class BreakerChangedError(BreakerError):
+    """An act was meant for another version than there is by now."""
+
+    def __init__(self, name: str, wanted: int, version: int, state: str) -> None:
+        super().__init__(
+            f"breaker {name} is {state} at version {version} by now, not {wanted};"
+            " look again before you act"
+        )
+        self.name = name
+        self.wanted = wanted
+        self.version = version
+        self.state = state
+
+
+class ActRefusedError(BreakerError, ValueError):
+    """An act may not be as asked; names the field and what would be allowed."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class EndRefusedError(ActRefusedError):
+    """An override would last longer than whoever asks may say."""

@@ -9,6 +9,9 @@ MODELS = {
     "view_payload": "report",
     "verify_ledger": "artifact",
     "hold_instance_without_end": "instance",
+    "override_breaker": "breakerstate",
+    "override_breaker_without_end": "breakerstate",
+    "reset_breaker": "breakerstate",
 }
 
 

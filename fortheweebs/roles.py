@@ -6,6 +6,7 @@ VIEWER = frozenset(
     {
         "ledger.view_artifact",
         "ledger.view_checkpoint",
+        "breakers.view_breakerstate",
         "health.view_instance",
         "bugfixer.view_bug",
         "bugfixer.view_report",
@@ -19,10 +20,13 @@ SUPPORT = VIEWER | {
     "bugfixer.resolve_bug",
 }
 OPERATOR = SUPPORT | {
+    "breakers.override_breaker",
+    "breakers.reset_breaker",
     "health.hold_instance",
     "ledger.verify_ledger",
 }
 ADMIN = OPERATOR | {
+    "breakers.override_breaker_without_end",
     "health.hold_instance_without_end",
     "auth.view_user",
     "auth.add_user",

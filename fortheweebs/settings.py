@@ -154,6 +154,7 @@ INSTALLED_APPS = [
     "axes",
     "django_structlog",
     "ledger",
+    "breakers",
     "health",
     "bugfixer",
 ]
@@ -399,6 +400,13 @@ COINBASE_API_KEY_NAME = _text("COINBASE_API_KEY_NAME")
 COINBASE_API_KEY = _text("COINBASE_API_KEY")
 COINBASE_API_BASE = _text("COINBASE_API_BASE")
 COINBASE_WEBHOOK_SECRET = _text("COINBASE_WEBHOOK_SECRET")
+# Each with the seconds a call may take; everything else is breakers.options' default.
+BREAKERS: dict[str, dict[str, Any]] = {
+    "openai": {"timeout": 30.0},
+    "stripe": {"timeout": 10.0},
+    "supabase": {"timeout": 5.0},
+    "coinbase": {"timeout": 10.0},
+}
 SENTRY_KEYS: dict[int, tuple[str, str]] = {}
 for _entry in _list("SENTRY_KEYS", []):
     _match = re.fullmatch(r"(\d{1,9}):([0-9a-f]{32}):([a-z0-9_-]{1,40})", _entry)

@@ -18,6 +18,7 @@ class Migration(migrations.Migration):
         ("contenttypes", "0002_remove_content_type_name"),
         ("knox", "0009_extend_authtoken_field"),
         ("ledger", "0001_initial"),
+        ("breakers", "0001_initial"),
         ("health", "0001_initial"),
         ("bugfixer", "0001_initial"),
     ]

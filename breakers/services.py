@@ -1,0 +1,300 @@
+"""What an operator sees of breakers and does to them: list, override, reset."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from breakers import fleet, registry
+from breakers.circuit import CircuitState, Override
+from breakers.errors import (
+    ActRefusedError,
+    BreakerChangedError,
+    EndRefusedError,
+    UnknownBreakerError,
+)
+from breakers.models import BreakerState, OverrideMode, StoredState, circuit_columns
+from breakers.options import Options, make_options
+from ledger.models import Artifact
+from ledger.services import ArtifactType, Source, record
+
+AUTO = "auto"
+MODES = (Override.FORCED_OPEN, Override.DISABLED, Override.METRICS_ONLY)
+SHORTEST_REASON = 5
+LONGEST_REASON = 200
+LONGEST_OVERRIDE = timedelta(hours=8)
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideFacts:
+    """The override in force; mode ``auto`` is none."""
+
+    mode: str = AUTO
+    reason: str = ""
+    by: str = ""
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerFacts:
+    """What is known of a breaker at one moment.
+
+    ``state`` is the override while there is one; ``circuit_state`` is what lies below.
+    ``failures`` are those this process saw within its window.
+    """
+
+    name: str
+    state: CircuitState
+    circuit_state: CircuitState
+    reason: str
+    failures: int
+    threshold: int
+    opened_at: datetime | None
+    open_until: datetime | None
+    override: OverrideFacts
+    version: int
+    trips: int
+    last_error: str
+    updated_at: datetime | None
+
+
+# -- Reading -----------------------------------------------------------------------
+def list_breakers() -> list[BreakerFacts]:
+    """Return every breaker that is known, by name; one query."""
+    now = timezone.now()
+    rows = {row.name: row for row in BreakerState.objects.all()}
+    names = sorted({*rows, *_known_here()})
+    return [_facts(_newest(rows.get(name), name, now), now) for name in names]
+
+
+def get_breaker_row(name: str) -> BreakerFacts:
+    """Return one breaker; one query.
+
+    Raises:
+        UnknownBreakerError: nobody knows the name.
+    """
+    now = timezone.now()
+    row = BreakerState.objects.filter(pk=name).first()
+    if row is None and name not in _known_here():
+        raise UnknownBreakerError(name, _all_names())
+    return _facts(_newest(row, name, now), now)
+
+
+def _known_here() -> set[str]:
+    """Return the names of the settings and of this process."""
+    return {*settings.BREAKERS, *(one.name for one in registry.all_breakers())}
+
+
+def _all_names() -> list[str]:
+    stored = BreakerState.objects.values_list("name", flat=True)
+    return sorted({*stored, *_known_here()})
+
+
+def _newest(row: BreakerState | None, name: str, now: datetime) -> BreakerState:
+    """Return the row; where this process knows of a later change, with that.
+
+    It is seconds ahead at most: the database thread writes it.
+    """
+    row = row or BreakerState(name=name)
+    local = registry.find_breaker(name)
+    if local is not None and local.circuit.version > row.version:
+        for column, value in circuit_columns(local.circuit.row(), now).items():
+            setattr(row, column, value)
+    return row
+
+
+def _facts(row: BreakerState, now: datetime) -> BreakerFacts:
+    local = registry.find_breaker(row.name)
+    options = local.options if local else _options(row.name)
+    held = row.is_overridden(now)
+    return BreakerFacts(
+        name=row.name,
+        state=row.shown_state(now),
+        circuit_state=row.circuit_state(now),
+        reason=row.reason,
+        failures=local.circuit.recent()[1] if local else 0,
+        threshold=options.failure_threshold,
+        opened_at=row.opened_at,
+        open_until=row.open_until,
+        override=OverrideFacts(
+            row.override, row.override_reason, row.override_by, row.override_until
+        )
+        if held
+        else OverrideFacts(),
+        version=row.version,
+        trips=row.trips,
+        last_error=row.last_error,
+        updated_at=row.updated_at,
+    )
+
+
+def _options(name: str) -> Options:
+    given: Mapping[str, Any] = settings.BREAKERS.get(name, {})
+    return make_options(given)
+
+
+# -- Acts --------------------------------------------------------------------------
+@transaction.atomic
+def override_breaker(
+    name: str,
+    mode: str,
+    *,
+    reason: str,
+    until: datetime | None,
+    actor: str,
+    endless: bool = False,
+    event_id: UUID | None = None,
+    if_version: int | None = None,
+) -> BreakerFacts:
+    """Hold a breaker in a mode, or end that, and record who did; both or neither.
+
+    Args:
+        name: which breaker.
+        mode: ``forced_open``, ``disabled``, ``metrics_only``, or ``auto`` to end it.
+        reason: why, for whoever finds it held.
+        until: when it ends by itself; none only for who may hold without end.
+        actor: who asked, as artifacts name them.
+        endless: whether the actor may go without an end, or past eight hours.
+        event_id: the act's own id: the same one again changes nothing.
+        if_version: act only on this version.
+
+    Raises:
+        UnknownBreakerError: nobody knows the name.
+        ActRefusedError: names the field that may not be as asked.
+        BreakerChangedError: the breaker has another version by now.
+    """
+    now = timezone.now()
+    _check_mode(mode, until)
+    _check_reason(reason)
+    if mode != AUTO:
+        _check_end(until, now, endless=endless)
+    row, repeated = _lock(name, now, event_id, if_version)
+    before = row.override if row.is_overridden(now) else ""
+    if repeated or (mode == AUTO and not before):
+        return _facts(row, now)
+    row.override = OverrideMode("" if mode == AUTO else mode)
+    row.override_reason = "" if mode == AUTO else reason.strip()
+    row.override_by = "" if mode == AUTO else actor
+    row.override_until = until
+    _save(row, now)
+    record(
+        type=ArtifactType.OVERRIDE,
+        source=Source.OPERATOR,
+        subject=row.subject,
+        actor=actor,
+        event_id=event_id,
+        before=before or AUTO,
+        after=mode,
+        reason=reason.strip(),
+        until=until.isoformat() if until else "",
+        version=row.version,
+    )
+    return _facts(row, now)
+
+
+@transaction.atomic
+def reset_breaker(
+    name: str,
+    *,
+    reason: str,
+    actor: str,
+    event_id: UUID | None = None,
+    if_version: int | None = None,
+) -> BreakerFacts:
+    """Close a circuit, whatever it learned, and record who did; both or neither.
+
+    An override stays in force.
+
+    Raises:
+        UnknownBreakerError: nobody knows the name.
+        ActRefusedError: names the field that may not be as asked.
+        BreakerChangedError: the breaker has another version by now.
+    """
+    now = timezone.now()
+    _check_reason(reason)
+    row, repeated = _lock(name, now, event_id, if_version)
+    if repeated:
+        return _facts(row, now)
+    before = row.circuit_state(now)
+    row.state, row.reason = StoredState.CLOSED, reason.strip()
+    row.opens, row.open_until = 0, None
+    _save(row, now)
+    record(
+        type=ArtifactType.BREAKER_RESET,
+        source=Source.OPERATOR,
+        subject=row.subject,
+        actor=actor,
+        event_id=event_id,
+        before=before,
+        after=CircuitState.CLOSED,
+        reason=row.reason,
+        version=row.version,
+    )
+    return _facts(row, now)
+
+
+def _lock(
+    name: str, now: datetime, event_id: UUID | None, if_version: int | None
+) -> tuple[BreakerState, bool]:
+    """Return the row, locked and newest, and whether the act was done before."""
+    rows = BreakerState.objects.select_for_update()
+    row = rows.filter(pk=name).first()
+    if row is None:
+        if name not in _known_here():
+            raise UnknownBreakerError(name, _all_names())
+        row, _ = rows.get_or_create(pk=name, defaults={"updated_at": now})
+    row = _newest(row, name, now)
+    if event_id and Artifact.objects.by_event(event_id).exists():
+        return row, True
+    if if_version is not None and if_version != row.version:
+        state = row.shown_state(now)
+        raise BreakerChangedError(name, if_version, row.version, state)
+    return row, False
+
+
+def _save(row: BreakerState, now: datetime) -> None:
+    row.version += 1
+    row.updated_at = now
+    row.save()
+    transaction.on_commit(partial(_tell, row), robust=True)
+
+
+def _tell(row: BreakerState) -> None:
+    """Take the row over in this process at once, and tell the others."""
+    told = row.as_row(timezone.now())
+    local = registry.find_breaker(row.name)
+    if local is not None:
+        local.adopt(told)
+    fleet.publish(told)
+
+
+def _check_mode(mode: str, until: datetime | None) -> None:
+    if mode != AUTO and mode not in MODES:
+        raise ActRefusedError("mode", f"must be one of {', '.join([*MODES, AUTO])}")
+    if mode == AUTO and until is not None:
+        raise ActRefusedError("until", "auto ends an override and has no end itself")
+
+
+def _check_reason(reason: str) -> None:
+    text = reason.strip()
+    if not SHORTEST_REASON <= len(text) <= LONGEST_REASON:
+        raise ActRefusedError(
+            "reason", f"must have {SHORTEST_REASON} to {LONGEST_REASON} characters"
+        )
+    if not text.isprintable():
+        raise ActRefusedError("reason", "must be one line without control characters")
+
+
+def _check_end(until: datetime | None, now: datetime, *, endless: bool) -> None:
+    if until is not None and until <= now:
+        raise ActRefusedError("until", "must be in the future")
+    if not endless and (until is None or until - now > LONGEST_OVERRIDE):
+        raise EndRefusedError(
+            "until", "must be at most 8 hours ahead without the right to go longer"
+        )
