@@ -130,6 +130,8 @@ class Circuit:
         self._clock, self._show, self._spread = clock, show, spread
         # Says whether this process may hold the fleet's trial of a version.
         self.may_try: Callable[[int], bool] = lambda version: True
+        # Called when a trial ends without a verdict.
+        self.let_go: Callable[[], None] = lambda: None
         self.armed = False
         self.state = CircuitState.CLOSED
         self.version = self.opens = self.trips = 0
@@ -316,18 +318,19 @@ class Circuit:
 
     def give_back(self, permit: Permit) -> None:
         """Take a permit back without a verdict: cancelled, or failed on our side."""
+        if permit is PASS:
+            return
         with self._lock:
-            if permit is PASS:
-                return
             self.counts["ignored"] += 1
-            if permit is self.trial:
-                self.trial = None
+        self.release(permit)
 
     def release(self, permit: Permit) -> None:
         """Take back a permit that was not used."""
         with self._lock:
-            if permit is self.trial:
-                self.trial = None
+            if permit is not self.trial:
+                return
+            self.trial = None
+        self.let_go()
 
     # -- Trials --------------------------------------------------------------------
     def _trial_succeeded(self, permit: Trial) -> Transition | None:

@@ -25,6 +25,7 @@ from breakers.circuit import (
     Refusal,
     Row,
     Tick,
+    Transition,
 )
 from breakers.deadline import DEADLINE
 from breakers.errors import CallRefusedError, CallTimeoutError, CircuitOpenError
@@ -127,10 +128,12 @@ class CircuitBreaker:
         chosen = Override("" if mode == "auto" else mode)
         end = math.inf if seconds is None else seconds
         notify(self.circuit.set_override(chosen, reason, by, end))
+        pulse.changed(self)
 
     def reset(self, reason: str = "reset") -> None:
         """Close the circuit, whatever it learned."""
         notify(self.circuit.reset(reason))
+        pulse.changed(self)
 
     def adopt(self, row: Row) -> None:
         """Take over what the fleet agreed on, if it is newer."""
@@ -171,18 +174,23 @@ class CircuitBreaker:
                 return self._follow(result)
             tick()
             return result
-        until = self._until
-        if until > 0.0:
-            now = self._clock()
-            if until > now:
-                self._reject()
-                if self._fallback is None:
-                    raise CircuitOpenError(self.name, until - now)
-                return self._refused(None)
         tick = self._timed
         if tick is None:
-            return self._gate(fn, args, kwargs)
-        # With a limit: hand the deadline down, and look at the clock after.
+            until = self._until
+            if until < 0.0 or until <= (now := self._clock()):
+                return self._gate(fn, args, kwargs)
+            self._reject()
+            fallback = self._fallback
+            if fallback is None:
+                raise CircuitOpenError(self.name, until - now)
+            if self._fallback_asks:
+                return self._refused(CircuitOpenError(self.name, until - now))
+            try:
+                return fallback()
+            except Exception as error:
+                raise error from CircuitOpenError(self.name, until - now)
+        # With a limit: hand the deadline down, and look at the clock after. Two looks
+        # cost 3.7 bare calls, the contextvar 4.2.
         clock = self._clock
         end = clock() + self._limit
         if DEADLINE.get() < end:
@@ -199,7 +207,7 @@ class CircuitBreaker:
         if type(result) in _LAZY:
             return self._follow(result)
         if clock() > end:
-            notify(self.circuit.failed(tick, "late", timeout=True))
+            self._tell(self.circuit.failed(tick, "late", timeout=True))
         else:
             tick()
         return result
@@ -231,8 +239,16 @@ class CircuitBreaker:
         return result
 
     def _arm(self) -> None:
-        pulse.start()
+        pulse.join(self)
         self.circuit.arm()
+
+    def _tell(self, transition: Transition | None) -> None:
+        """Tell listeners first, then the fleet: an audit must come before its effect."""
+        if transition is None:
+            return
+        notify(transition)
+        if not transition.adopted:
+            pulse.changed(self)
 
     def _admit(self) -> Permit:
         """Return a permit.
@@ -243,7 +259,7 @@ class CircuitBreaker:
         if not self.circuit.armed:
             self._arm()
         permit, moved = self.circuit.admit()
-        notify(moved)
+        self._tell(moved)
         if isinstance(permit, Refusal):
             self._reject()
             raise CircuitOpenError(self.name, permit.retry_after, permit.reason)
@@ -289,7 +305,7 @@ class CircuitBreaker:
             moved = self.circuit.succeeded(
                 permit, slow=slow is not None and seconds > slow
             )
-        notify(moved)
+        self._tell(moved)
 
     def _failed(self, permit: Permit, error: BaseException) -> bool:
         """Judge an error; tell whether the fallback may answer for it."""
@@ -311,7 +327,7 @@ class CircuitBreaker:
             late = isinstance(error, TimeoutError)
             moved = self.circuit.failed(permit, _label(error), timeout=late)
         if moved is not None:
-            notify(moved)
+            self._tell(moved)
         return self._fallback is not None
 
     def _asks_failure(self, outcome: object) -> bool:
@@ -461,7 +477,7 @@ class CircuitBreaker:
         except BaseException as error:
             self._failed(permit, error)
             raise
-        notify(self.circuit.succeeded(permit))
+        self._tell(self.circuit.succeeded(permit))
         return result
 
     async def _astream(self, generator: Any) -> AsyncIterator[Any]:
@@ -482,7 +498,7 @@ class CircuitBreaker:
             raise
         finally:
             await generator.aclose()
-        notify(self.circuit.succeeded(permit))
+        self._tell(self.circuit.succeeded(permit))
 
     # -- Decorator -----------------------------------------------------------------
     def __call__(self, fn: Function) -> Function:

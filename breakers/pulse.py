@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 PERIOD = 1.0
@@ -34,6 +35,9 @@ class Pulse:
         self._watched: weakref.WeakSet[Any] = weakref.WeakSet()
         self._hooks: list[Callable[[], None]] = []
         self._starters: list[Callable[[], None]] = []
+        self._joiners: list[Callable[[Any], None]] = []
+        self._changes: list[Callable[[Any], None]] = []
+        self._forks: list[Callable[[], None]] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -52,6 +56,29 @@ class Pulse:
     def at_start(self, starter: Callable[[], None]) -> None:
         """Call a starter at the first use of any breaker in a process."""
         self._starters.append(starter)
+
+    def at_join(self, joiner: Callable[[Any], None]) -> None:
+        """Call a joiner with each breaker at its first use in a process."""
+        self._joiners.append(joiner)
+
+    def at_change(self, hook: Callable[[Any], None]) -> None:
+        """Call a hook with each breaker whose row changed here, holding no lock."""
+        self._changes.append(hook)
+
+    def at_fork(self, hook: Callable[[], None]) -> None:
+        """Call a hook in each child process, before its breakers begin anew."""
+        self._forks.append(hook)
+
+    def join(self, breaker: Watched) -> None:
+        """Let a breaker take part: it is about to be used."""
+        self.start()
+        for joiner in self._joiners:
+            self._safely(partial(joiner, breaker))
+
+    def changed(self, breaker: Watched) -> None:
+        """Pass on that a breaker's row changed here."""
+        for hook in self._changes:
+            self._safely(partial(hook, breaker))
 
     def all(self) -> list[Any]:
         """Return the breakers that live."""
@@ -94,6 +121,8 @@ class Pulse:
     def forked(self) -> None:
         """Begin anew in a child: no thread, no lock that the parent may have held."""
         self._begin()
+        for hook in self._forks:
+            hook()
         for breaker in list(self._watched):
             breaker.forked()
 

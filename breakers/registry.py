@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from breakers import fleet
 from breakers.guard import CircuitBreaker
 from breakers.options import make_options
 
@@ -12,7 +13,6 @@ logger = logging.getLogger(__name__)
 _lock = threading.Lock()
 _breakers: dict[str, CircuitBreaker] = {}
 _configured: dict[str, dict[str, Any]] = {}
-_shared: dict[str, str | None] = {"redis_url": None}
 
 
 def configure(
@@ -26,7 +26,7 @@ def configure(
     for name, given in options.items():
         make_options(given)
         _configured[name] = dict(given)
-    _shared["redis_url"] = redis_url
+    fleet.use(redis_url)
 
 
 def get_breaker(name: str, **options: Any) -> CircuitBreaker:
@@ -43,7 +43,7 @@ def get_breaker(name: str, **options: Any) -> CircuitBreaker:
             breaker = _breakers.get(name)
             if breaker is None:
                 merged = {**options, **_configured.get(name, {})}
-                breaker = CircuitBreaker(name, redis_url=_shared["redis_url"], **merged)
+                breaker = CircuitBreaker(name, **merged)
                 _breakers[name] = breaker
                 return breaker
     if options:
