@@ -184,11 +184,13 @@ class Circuit:
         """Show the gate what it needs; the caller holds the lock."""
         tick = None
         until = -1.0
-        if self.override is Override.FORCED_OPEN:
+        if not self.armed:
+            pass  # who is refused must take the gate as well: the first call arms
+        elif self.override is Override.FORCED_OPEN:
             until = self.override_until
         elif not self.override and self.state is CircuitState.OPEN:
             until = self.open_until
-        elif not self.override and self.state is CircuitState.CLOSED and self.armed:
+        elif not self.override and self.state is CircuitState.CLOSED:
             tick = self._tick
         self._show(tick, until)
 

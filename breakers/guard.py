@@ -289,9 +289,11 @@ class CircuitBreaker:
         try:
             return future.result(None if seconds == math.inf else seconds)
         except FutureTimeoutError:
-            if future.done():  # the call's own TimeoutError
-                raise
+            if future.done():  # the call's own TimeoutError, or it ended just now
+                return future.result()
             raise CallTimeoutError(self.name, seconds) from None
+        finally:
+            del future  # its error's traceback holds this frame: a cycle
 
     # -- Verdicts ------------------------------------------------------------------
     def _succeeded(self, permit: Permit, result: object, seconds: float) -> None:

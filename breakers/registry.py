@@ -8,6 +8,7 @@ from typing import Any
 from breakers import fleet
 from breakers.guard import CircuitBreaker
 from breakers.options import make_options
+from breakers.pulse import pulse
 
 logger = logging.getLogger(__name__)
 _lock = threading.Lock()
@@ -59,6 +60,15 @@ def all_breakers() -> list[CircuitBreaker]:
 def find_breaker(name: str) -> CircuitBreaker | None:
     """Return the breaker of a name if there is one in this process."""
     return _breakers.get(name)
+
+
+def _forked() -> None:
+    """Give a child a lock of its own: the parent may hold its lock for ever there."""
+    global _lock  # noqa: PLW0603 - a lock cannot be opened by who does not hold it
+    _lock = threading.Lock()
+
+
+pulse.at_fork(_forked)
 
 
 def _warn_of_others(breaker: CircuitBreaker, options: Mapping[str, Any]) -> None:
