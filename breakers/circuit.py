@@ -285,18 +285,44 @@ class Circuit:
         self, permit: Permit, label: str, *, timeout: bool = False
     ) -> Transition | None:
         """Count a failure; a label is a type and a status, never a message."""
+        if permit is PASS:
+            return None
         now = self._clock()
         with self._lock:
-            if permit is PASS:
-                return None
             self.counts["timeout" if timeout else "failure"] += 1
+            if permit is self._tick and self.state is CircuitState.CLOSED:
+                return self._count_failure(now, label, timeout=timeout)
             if isinstance(permit, Trial):
                 return self._trial_failed(permit, label, now)
-            if permit is not self._tick or self.state is not CircuitState.CLOSED:
-                return None
-            successes = self._note_failure(now, label, timeout=timeout)
-            reason = "" if self.override else self._reason_to_trip(now, successes)
-            return self._trip(reason, now, successes) if reason else None
+        return None
+
+    def _count_failure(
+        self, now: float, label: str, *, timeout: bool
+    ) -> Transition | None:
+        """Count a failure of this generation, and trip where a rule says so.
+
+        One function: at 10 times raise-and-catch for all of it, calls are what it costs.
+        """
+        successes = self._tick() - self._reads
+        self._reads += 1
+        if successes == self._last:
+            self._run += 1
+            self._run_timeouts += timeout
+        else:
+            self._run, self._run_timeouts = 1, int(timeout)
+            self._last, self.first_error = successes, label
+        self._failures += 1
+        self.last_error = label
+        samples = self._samples
+        new = (now, successes, self._failures, self._slow)
+        if len(samples) > 1 and now - samples[-2][0] < self._grain:
+            samples[-1] = new
+        else:
+            samples.append(new)
+        if self.override:
+            return None
+        reason = self._reason_to_trip(now, successes)
+        return self._trip(reason, now, successes) if reason else None
 
     def throttled(
         self, permit: Permit, label: str, seconds: float
@@ -369,20 +395,6 @@ class Circuit:
         return self.options.reset_timeout * growth * spread
 
     # -- Rules ---------------------------------------------------------------------
-    def _note_failure(self, now: float, label: str, *, timeout: bool) -> int:
-        successes = self._read()
-        if successes == self._last:
-            self._run += 1
-            self._run_timeouts += timeout
-        else:
-            self._run, self._run_timeouts = 1, int(timeout)
-            self.first_error = label
-        self._last = successes
-        self._failures += 1
-        self.last_error = label
-        self._remember(now, successes)
-        return successes
-
     def _reason_to_trip(self, now: float, successes: int) -> str:
         if self._run >= self.options.failure_threshold:
             all_late = self._run_timeouts == self._run
