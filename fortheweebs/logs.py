@@ -57,5 +57,8 @@ def logging_config(*, debug: bool, stream: str) -> dict[str, Any]:
             # one artifact and one line already.
             "django.request": {"level": "ERROR"},
             "axes": {"level": "ERROR"},
+            # They write each address they ask, with what is asked for in it.
+            "httpx": {"level": "WARNING"},
+            "httpx2": {"level": "WARNING"},
         },
     }

@@ -1,1 +1,4 @@
-"""Protected clients: each names its breaker and carries the deadline."""
+"""Protected clients: each names its breaker and keeps the deadline of its caller.
+
+Importing a client imports no SDK; the first call does.
+"""
