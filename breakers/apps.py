@@ -1,17 +1,49 @@
 """The breakers app."""
 
+from typing import Any
+
+from celery import signals
 from django.apps import AppConfig
+
+from breakers.errors import OptionError
+from breakers.listeners import on_transition
+from breakers.pulse import pulse
 
 
 class BreakersConfig(AppConfig):
-    """Give the settings to the breakers and plug the listeners in."""
+    """Give the settings to the breakers and plug in what hangs on them."""
 
     name = "breakers"
 
     def ready(self) -> None:
-        """Configure; no thread starts here."""
-        from django.conf import settings
+        """Configure and listen; threads start at the first use after a fork."""
+        from breakers import audit, checks  # noqa: F401 - registered by import
+        from breakers.store import store
 
-        from breakers import registry
+        _configure()
+        on_transition(audit.tell)
+        on_transition(store.heard)
+        pulse.at_join(store.join)
+        pulse.at_change(store.changed)
+        pulse.at_fork(store.forked)
+        signals.worker_process_shutdown.connect(_drain, weak=False)
 
+
+def _configure() -> None:
+    """Hand the options on; `manage.py check` names a wrong one, servers do not start."""
+    from django.conf import settings
+
+    from breakers import registry
+
+    try:
         registry.configure(settings.BREAKERS, redis_url=settings.REDIS_URL)
+    except OptionError as error:
+        if settings.ROLE != "command":
+            raise SystemExit(f"BREAKERS: {error}") from None
+
+
+def _drain(**_: Any) -> None:
+    """Write what is left: Celery's children end without atexit."""
+    from breakers.store import store
+
+    store.drain()

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 
+from breakers import store
 from ledger import spool, triggers
 
 # Speed is measured in bench/, never in the suite: a busy machine is no failure.
@@ -58,6 +59,16 @@ def _spool_of_its_own(tmp_path: Path, settings: Any) -> Iterator[None]:
     with spool.held():
         yield
         spool.close()
+
+
+@pytest.fixture(autouse=True)
+def _breakers_without_their_table() -> Iterator[None]:
+    """Start no thread that keeps breakers to their table: it sees no test's rows.
+
+    Tests of the thread run in processes of their own.
+    """
+    with store.held():
+        yield
 
 
 @pytest.fixture(autouse=True)

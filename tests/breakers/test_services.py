@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from breakers import CircuitOpenError, fleet, registry
+from breakers import CircuitOpenError, registry
 from breakers.errors import (
     ActRefusedError,
     BreakerChangedError,
@@ -59,10 +59,9 @@ def make_open(name: str = "openai", *, seconds: float = 30, **columns) -> Breake
 
 
 @pytest.fixture
-def local(settings):
+def local(_alone):
     """Make a breaker of this process alone, gone after the test."""
     made = []
-    fleet.use(None)
 
     def make(name: str, **options):
         made.append(name)
@@ -71,7 +70,6 @@ def local(settings):
     yield make
     for name in made:
         registry._breakers.pop(name)
-    fleet.use(settings.REDIS_URL)
 
 
 def test_an_override_and_its_artifact_are_made_together():

@@ -1,0 +1,142 @@
+"""One process of a deployment, Django and all: obeys a line of JSON at a time.
+
+``python -m tests.breakers.keeper OPTIONS`` in a site's environment. It guards one
+dependency, ``search``, that fails when told to. ``SECONDS`` shorten the store's.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+
+import django
+
+django.setup()
+
+from breakers import CallRefusedError, get_breaker, store  # noqa: E402
+from breakers.store import store as keeper  # noqa: E402
+from ledger import spool  # noqa: E402
+
+OPTIONS = json.loads(sys.argv[1])
+
+
+def boom():
+    raise ConnectionError("down")
+
+
+def call(breaker, fn=lambda: "ok"):
+    started = time.perf_counter()
+    try:
+        outcome = breaker.execute(fn)
+    except CallRefusedError:
+        outcome = "refused"
+    except ConnectionError:
+        outcome = "failed"
+    return outcome, time.perf_counter() - started
+
+
+def good(breaker, times=1):
+    return [call(breaker)[0] for _ in range(times)]
+
+
+def fail(breaker, times=5):
+    return [call(breaker, boom)[0] for _ in range(times)]
+
+
+def fail_at(breaker, moment, times=5):
+    """Fail at a moment that several processes agreed on."""
+    time.sleep(max(0.0, moment - time.time()))
+    return fail(breaker, times)
+
+
+def state(breaker):
+    row = breaker.circuit.row()
+    return {
+        "state": breaker.state,
+        "version": row.version,
+        "remaining": row.remaining,
+        "opens": row.opens,
+        "trips": row.trips,
+        "override": row.override,
+    }
+
+
+def wait(breaker, wanted, seconds):
+    end = time.monotonic() + seconds
+    while breaker.state != wanted and time.monotonic() < end:
+        time.sleep(0.005)
+    return {"at": time.time(), **state(breaker)}
+
+
+def agreed(breaker, seconds=5.0):
+    """Wait until this process and the table agreed; tell whether they did."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if breaker.name in keeper._agreed and not keeper.is_ahead(breaker):
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def calls_for(breaker, seconds):
+    """Call for some seconds; return the slowest call and what came of them."""
+    end, slowest, told = time.monotonic() + seconds, 0.0, {}
+    while time.monotonic() < end:
+        outcome, took = call(breaker)
+        slowest = max(slowest, took)
+        told[outcome] = told.get(outcome, 0) + 1
+        time.sleep(0.005)
+    return {"slowest": slowest, **told}
+
+
+def in_child(breaker, wanted, seconds):
+    """Fork; the child uses the breaker and tells what it learns of the table."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        call(breaker)
+        told = wait(breaker, wanted, seconds)
+        told["threads"] = sorted(one.name for one in threading.enumerate())
+        os.write(writer, json.dumps(told).encode())
+        os._exit(0)
+    os.close(writer)
+    print(json.dumps("forked"), flush=True)
+    with os.fdopen(reader) as told:
+        answer = json.load(told)
+    os.wait()
+    return answer
+
+
+def override(breaker, mode, seconds=None):
+    breaker.override(mode, reason="by the code", seconds=seconds)
+
+
+COMMANDS = {
+    "agreed": agreed,
+    "calls_for": calls_for,
+    "fail": fail,
+    "fail_at": fail_at,
+    "good": good,
+    "in_child": in_child,
+    "override": override,
+    "reset": lambda breaker: breaker.reset("by the code"),
+    "ship": lambda breaker: spool.ship(),
+    "state": state,
+    "wait": wait,
+}
+
+
+def main() -> None:
+    logging.disable()
+    for name, seconds in json.loads(os.environ.get("SECONDS", "{}")).items():
+        setattr(store, name, seconds)
+    breaker = get_breaker("search", **OPTIONS)
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        print(json.dumps(COMMANDS[name](breaker, *arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Deployments of real processes on a database of their own, with or without Redis."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.breakers.members import Member
+from tests.ledger.processes import Site, make_site
+from tests.server import wait_for
+
+NO_REDIS = "unix:///tmp/there-is-no-redis-here.sock"
+ARTIFACTS = """
+import json
+from ledger import spool
+from ledger.models import Artifact
+spool.adopt()
+rows = Artifact.objects.order_by("at")
+told = [[row.type, row.details.get("new", row.details.get("after"))] for row in rows]
+print(json.dumps(told))
+"""
+OPTIONS = {"failure_threshold": 5, "reset_timeout": 30.0, "timeout": None}
+
+
+class Deployment(ExitStack):
+    """A database, and processes that use one breaker; all are ended with it."""
+
+    def __init__(self, folder: Path, database_url: str, **environ: str) -> None:
+        super().__init__()
+        made = make_site(folder, database_url, role="worker")
+        env = {"REDIS_URL": NO_REDIS, "SECONDS": "{}", **environ}
+        self.site = Site({**made.env, **env}, folder)
+        self.processes: list[Member] = []
+
+    def start(self, count: int = 1, *, agree: bool = True, **options: Any) -> Any:
+        """Start processes and let each look at the table; one is returned alone."""
+        started = [self._spawn({**OPTIONS, **options}) for _ in range(count)]
+        for member in started:
+            assert member.answer() == "ready"
+            if agree:
+                member.do("good")
+                assert member.do("agreed")
+        self.processes += started
+        return started[0] if count == 1 else started
+
+    def _spawn(self, options: dict[str, Any]) -> Member:
+        command = [sys.executable, "-m", "tests.breakers.keeper", json.dumps(options)]
+        process = self.enter_context(
+            subprocess.Popen(
+                command,
+                cwd=Path(__file__).parents[2],
+                env=self.site.env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        self.callback(process.kill)
+        return Member(process)
+
+    def end(self, member: Member) -> float:
+        """Let a process end by itself, as a server does; return how long it took."""
+        began = datetime.now(UTC)
+        assert member.process.stdin is not None
+        member.process.stdin.close()
+        member.process.wait(10)
+        return (datetime.now(UTC) - began).total_seconds()
+
+    def row(self) -> dict[str, Any]:
+        """Return the row of the breaker, or nothing."""
+        sql = "SELECT * FROM breakers_breakerstate WHERE name = 'search'"
+        url = self.site.env["DATABASE_URL"]
+        if url.startswith("sqlite"):
+            connection: Any = sqlite3.connect(url.removeprefix("sqlite:///"))
+        else:
+            connection = psycopg.connect(url)
+        try:
+            cursor = connection.execute(sql)
+            names = [column[0] for column in cursor.description]
+            found = cursor.fetchone()
+        finally:
+            connection.close()
+        return dict(zip(names, found, strict=True)) if found else {}
+
+    def wait_for_row(self, seconds: float = 5.0, **columns: Any) -> dict[str, Any]:
+        """Wait until the row says so, and return it."""
+        found: list[dict[str, Any]] = []
+
+        def says() -> bool:
+            found[:] = [self.row()]
+            return columns.items() <= found[0].items()
+
+        wait_for(says, seconds, f"a row with {columns}")
+        return found[0]
+
+    def artifacts(self) -> list[list[str]]:
+        """Ship what waits in any spool; return type and new state of each artifact."""
+        told = self.site.run(ARTIFACTS).splitlines()[-1]
+        return json.loads(told)  # type: ignore[no-any-return]

@@ -1,0 +1,225 @@
+"""The table is the truth: processes that share nothing else agree by it."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from breakers.circuit import Row
+from breakers.store import merge
+
+CLOSED = Row("search", version=4)
+OPEN = Row("search", state="OPEN", version=4, remaining=30.0, trips=1)
+FORCED = {"override": "forced_open", "override_by": "user:7", "override_remaining": 60}
+
+
+# -- What two versions come to -----------------------------------------------------
+@pytest.mark.parametrize(
+    ("mine", "theirs", "agreed"),
+    [
+        (CLOSED, CLOSED, CLOSED),
+        (CLOSED, OPEN, CLOSED),
+        (OPEN, OPEN, CLOSED),
+        (CLOSED, replace(CLOSED, version=5, **FORCED), CLOSED),
+        (replace(OPEN, version=5), replace(CLOSED, version=6), CLOSED),
+        (replace(CLOSED, version=0), OPEN, None),
+        (replace(OPEN, version=1), OPEN, None),
+        (replace(CLOSED, override="disabled", override_remaining=0.0), CLOSED, CLOSED),
+    ],
+)
+def test_what_the_table_knows_better_is_adopted_as_it_is(mine, theirs, agreed):
+    assert merge(mine, theirs, agreed) is theirs
+
+
+def test_a_newer_version_is_written_as_it_is():
+    mine = replace(OPEN, version=5)
+
+    assert merge(mine, CLOSED, CLOSED) == mine
+
+
+def test_of_one_version_the_open_one_counts_and_gets_the_next():
+    assert merge(OPEN, CLOSED, CLOSED) == replace(OPEN, version=5)
+
+
+@pytest.mark.parametrize("version", [4, 5, 7])
+@pytest.mark.parametrize("agreed", [CLOSED, None])
+def test_an_override_of_the_table_is_not_lost_to_a_trip_at_the_same_moment(
+    version, agreed
+):
+    theirs = replace(CLOSED, version=5, **FORCED)
+
+    merged = merge(replace(OPEN, version=version), theirs, agreed)
+
+    assert merged.override == "forced_open"
+    assert merged.version > version or version < 5
+    if version >= 5:
+        assert (merged.state, merged.version) == ("OPEN", version + 1)
+
+
+def test_an_override_that_the_table_lost_meanwhile_is_ended():
+    agreed = replace(CLOSED, **FORCED)
+    mine = replace(agreed, version=5, state="OPEN")
+
+    merged = merge(mine, replace(CLOSED, version=5), agreed)
+
+    assert (merged.override, merged.state, merged.version) == ("", "OPEN", 6)
+
+
+def test_an_override_by_code_survives_another_change_of_the_same_version():
+    mine = replace(CLOSED, version=5, **FORCED)
+
+    merged = merge(mine, replace(OPEN, version=5), CLOSED)
+
+    assert (merged.override, merged.state, merged.version) == ("forced_open", "OPEN", 6)
+
+
+def test_a_trip_before_the_first_look_is_no_less_than_what_the_table_says():
+    mine = replace(OPEN, version=1)
+
+    merged = merge(mine, replace(CLOSED, version=9), None)
+
+    assert (merged.state, merged.version) == ("OPEN", 10)
+
+
+def test_a_reason_too_long_for_the_table_does_not_differ_for_ever():
+    mine = replace(CLOSED, **FORCED, override_reason="x" * 300)
+    theirs = replace(mine, override_reason="x" * 200)
+
+    assert merge(mine, theirs, theirs) is theirs
+
+
+# -- Real processes ----------------------------------------------------------------
+def test_a_trip_is_seen_in_another_process_by_the_table_alone(deployment):
+    one, other = deployment.start(2)
+
+    one.do("fail")
+    tripped = time.time()
+    told = other.do("wait", "OPEN", 5)
+
+    assert told["state"] == "OPEN"
+    assert told["at"] - tripped < 2.5
+    assert abs(told["remaining"] - one.do("state")["remaining"]) < 1
+
+
+def test_all_processes_restarted_stand_where_they_stood(deployment):
+    members = deployment.start(2, reset_timeout=60.0)
+    members[0].do("fail")
+    before = members[0].do("state")
+    deployment.wait_for_row(state="OPEN")
+    left_at = time.time()
+    for member in members:
+        deployment.end(member)
+
+    restarted = deployment.start(2, reset_timeout=60.0)
+
+    for member in restarted:
+        told = member.do("wait", "OPEN", 3)
+        assert (told["state"], told["version"], told["trips"]) == ("OPEN", 1, 1)
+        assert abs(told["remaining"] - before["remaining"] + told["at"] - left_at) < 1
+
+
+def test_the_grown_open_time_survives_a_restart(deployment):
+    one = deployment.start(reset_timeout=0.2)
+    one.do("fail")
+    time.sleep(0.25)
+    one.do("fail", 1)
+    assert one.do("state")["opens"] == 1
+    deployment.wait_for_row(opens=1)
+    one.kill()
+
+    other = deployment.start(reset_timeout=0.2)
+
+    assert other.do("state")["opens"] == 1
+
+
+def test_a_process_that_ends_writes_its_trip_first(deployment):
+    one = deployment.start()
+
+    one.do("fail")
+    took = deployment.end(one)
+
+    assert deployment.row()["state"] == "OPEN"
+    assert took < 4
+
+
+def test_a_forked_child_of_a_used_parent_learns_from_the_table(deployment):
+    parent, other = deployment.start(2)
+    parent.ask("in_child", "OPEN", 5)
+    assert parent.answer() == "forked"
+
+    other.do("fail")
+    tripped = time.time()
+    told = parent.answer()
+
+    assert told["state"] == "OPEN"
+    assert told["at"] - tripped < 2.5
+    assert told["threads"].count("breakers-store") == 1
+    assert parent.do("wait", "OPEN", 3)["state"] == "OPEN"
+
+
+def test_an_override_by_code_reaches_the_table_and_every_process(deployment):
+    one, other = deployment.start(2)
+
+    one.do("override", "forced_open", 60)
+
+    assert other.do("wait", "FORCED_OPEN", 5)["state"] == "FORCED_OPEN"
+    row = deployment.row()
+    assert (row["override"], row["override_reason"]) == ("forced_open", "by the code")
+    assert deployment.artifacts() == [["override", "FORCED_OPEN"]]
+
+
+def test_an_override_that_is_over_leaves_the_row_and_one_artifact(deployment):
+    members = deployment.start(3)
+    members[0].do("override", "disabled", 1)
+    deployment.wait_for_row(override="disabled")
+
+    deployment.wait_for_row(8, override="")
+
+    for member in members:
+        assert member.do("wait", "CLOSED", 3)["override"] == ""
+    assert deployment.artifacts() == [["override", "DISABLED"], ["override", "auto"]]
+
+
+# -- Audit -------------------------------------------------------------------------
+def test_four_processes_that_trip_at_once_leave_one_artifact(deployment):
+    members = deployment.start(4)
+    moment = time.time() + 0.2
+
+    for member in members:
+        member.ask("fail_at", moment)
+    outcomes = [member.answer() for member in members]
+
+    assert [told[0] for told in outcomes] == ["failed"] * 4
+    versions = {member.do("wait", "OPEN", 5)["version"] for member in members}
+    assert versions == {1}
+    assert deployment.artifacts() == [["breaker_trip", "OPEN"]]
+
+
+def test_a_trip_and_its_closing_are_two_artifacts_and_failed_trials_none(deployment):
+    one = deployment.start(reset_timeout=0.1)
+    one.do("fail")
+    for _ in range(3):
+        wait_over(one)
+        assert one.do("fail", 1) == ["failed"]
+    wait_over(one)
+
+    assert one.do("good", 3) == ["ok"] * 3
+
+    assert one.do("agreed")
+    assert deployment.artifacts() == [
+        ["breaker_trip", "OPEN"],
+        ["breaker_reset", "CLOSED"],
+    ]
+
+
+def wait_over(member) -> None:
+    time.sleep(member.do("state")["remaining"] + 0.005)
+
+
+def test_a_process_killed_at_its_trip_has_been_heard(deployment):
+    one = deployment.start()
+
+    one.do("fail")
+    one.kill()
+
+    assert deployment.artifacts() == [["breaker_trip", "OPEN"]]
