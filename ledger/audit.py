@@ -30,7 +30,6 @@ from ledger.merkle import (
     WIDTH,
     Growth,
     Part,
-    fold,
     pack,
     tiles_inside,
 )
@@ -298,10 +297,11 @@ def _scan(task: tuple[int, int, set[int]]) -> Span:
     tiles = _tiles(first, past)
     parts: list[Part] = []
     for at in range(0, len(row), WIDTH * HASH):
-        index, part = (first + at // HASH) // WIDTH, row[at : at + WIDTH * HASH]
-        if len(part) == WIDTH * HASH and (off := _compare_tile(tiles, part, index)):
+        index, hashes = (first + at // HASH) // WIDTH, row[at : at + WIDTH * HASH]
+        part = pack(hashes, index, ())
+        if part[0] and (off := _compare_tile(tiles, hashes, part[1], index)):
             return Span(tuple(parts), (off,))
-        parts.append(pack(part, index, closely))
+        parts.append((0, hashes) if index in closely else part)
     return Span(tuple(parts), (found,) if found else ())
 
 
@@ -415,17 +415,17 @@ def _end_of_body(node: str, source: str, subject: str, kind: str) -> str:
 
 
 def _compare_tile(
-    tiles: dict[int, tuple[bytes, bytes]], row: bytes, index: int
+    tiles: dict[int, tuple[bytes, bytes]], row: bytes, root: bytes, index: int
 ) -> Finding | None:
     start = index * WIDTH
     if index not in tiles:
         return Finding(Kind.TILE, start, f"tile 0/{index} is missing")
-    root, data = tiles[index]
+    stored_root, data = tiles[index]
     if data != row:
         digests = [row[at : at + HASH] for at in range(0, len(row), HASH)]
         place, kind = classify(data, digests)
         return Finding(kind, start + place, f"tile 0/{index} has another hash there")
-    if root != fold(data):
+    if stored_root != root:
         return Finding(Kind.TILE, start, f"the root of tile 0/{index} was changed")
     return None
 

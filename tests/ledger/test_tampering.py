@@ -260,13 +260,17 @@ def test_a_changed_tile_is_found():
     assert found() == (256, "tile disagrees")
 
 
-def test_a_changed_root_of_a_tile_is_found():
+@pytest.mark.parametrize("tile", [1, 3], ids=["checkpoints inside", "none inside"])
+def test_a_changed_root_of_a_tile_is_found(tile):
+    make_ledger(500)
     with guards_down():
         execute(
-            'UPDATE ledger_tile SET root = %s WHERE "index" = 1', leaf_hash(b"another")
+            'UPDATE ledger_tile SET root = %s WHERE "index" = %s',
+            leaf_hash(b"another"),
+            tile,
         )
 
-    assert found() == (256, "tile disagrees")
+    assert found() == (256 * tile, "tile disagrees")
 
 
 # -- The two that only an anchor can show ------------------------------------------
