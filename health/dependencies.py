@@ -20,6 +20,8 @@ from django.db.migrations.loader import MigrationLoader
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from breakers.circuit import CircuitState
+from breakers.services import list_breakers
 from health.places import run_dir
 from health.snapshot import State
 from ledger.state import state
@@ -240,6 +242,28 @@ class Ledger:
         connections.close_all()
 
 
+class Breakers:
+    """The protected clients: an open circuit degrades the instance, never stops it."""
+
+    name = "breakers"
+    required = False
+    period: float | None = None
+
+    def check(self) -> Finding:
+        """Warn while any breaker refuses calls; what is disabled refuses nothing."""
+        refusing = (CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.FORCED_OPEN)
+        named = [
+            f"{one.name} {one.state}"
+            for one in list_breakers()
+            if one.state in refusing
+        ]
+        return Finding(State.WARN, ", ".join(named)) if named else Finding()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        connections.close_all()
+
+
 def default_dependencies() -> list[Dependency]:
     """Return what is examined, required ones first; further ones are added here."""
-    return [Database(), Cache(), Queue(), Disk(), Ledger()]
+    return [Database(), Cache(), Queue(), Disk(), Ledger(), Breakers()]

@@ -1,10 +1,11 @@
 """The ledger's part of the duty: sequence, adopt spool files, count for /metrics."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db import connections
 
+from breakers.services import list_breakers
 from health.steady import Steady
 from ledger import sequencer, spool
 from ledger.state import LedgerState, counts_by_kind, state
@@ -20,6 +21,8 @@ class LedgerFacts:
 
     state: LedgerState
     artifacts: dict[tuple[str, str], int]
+    # The state each breaker shows, for the whole fleet.
+    breakers: dict[str, str] = field(default_factory=dict)
 
 
 class LedgerWork:
@@ -46,7 +49,11 @@ class LedgerWork:
             thread.stop(wait=wait)
 
     def _look(self) -> None:
-        self.facts = LedgerFacts(state=state(), artifacts=counts_by_kind())
+        self.facts = LedgerFacts(
+            state=state(),
+            artifacts=counts_by_kind(),
+            breakers={one.name: one.state for one in list_breakers()},
+        )
 
 
 def _closing(call: Callable[[], object]) -> Callable[[], None]:

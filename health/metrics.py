@@ -20,6 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from breakers.circuit import CircuitState
 from health import startup
 from health.counters import counter_files
 from health.ledgerwork import LedgerFacts
@@ -73,6 +74,7 @@ class HealthCollector(Collector):
         yield from self._counted()
         if self._facts is not None:
             yield from self._ledger(self._facts)
+            yield from self._breakers(self._facts)
         yield from merged_counters()
 
     def _process(self) -> Iterator[Metric]:
@@ -169,6 +171,17 @@ class HealthCollector(Collector):
             for (kind, source), count in sorted(facts.artifacts.items()):
                 family.add_metric([kind, source], count)
             yield family
+
+    def _breakers(self, facts: LedgerFacts) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "ftw_breaker_state",
+            "1 for the state the breaker shows, 0 for the others.",
+            labels=["breaker", "state"],
+        )
+        for name, shown in sorted(facts.breakers.items()):
+            for state in CircuitState:
+                family.add_metric([name, state.lower()], float(state == shown))
+        yield family
 
 
 def ledger_gauges(facts: LedgerFacts) -> Iterator[Metric]:

@@ -15,6 +15,7 @@ FAMILIES = {
     *("heal_artifacts", "process_uptime_seconds", "process_heap_bytes"),
     *("ftw_worker_heartbeat_age_seconds", "ftw_inflight_oldest_seconds"),
     *("ftw_ledger_size", "ftw_ledger_pending", "ftw_ledger_anchored_size"),
+    "ftw_breaker_state",
 }
 
 
@@ -24,11 +25,12 @@ def families(text: str):
 
 @pytest.fixture(scope="module")
 def scraped(site):
-    """The families once the ledger was looked at."""
+    """The families once the ledger was looked at and every probe was judged."""
 
     def whole():
         text = site.probe("/metrics").body.decode()
-        return text if "ftw_ledger_size" in text else None
+        wanted = ("ftw_ledger_size", 'probe="live"', 'check="breakers"')
+        return text if all(one in text for one in wanted) else None
 
     return wait_for(whole, 8, "the ledger's families")
 
@@ -51,7 +53,7 @@ def test_the_probes_pass_and_the_checks_are_named(scraped):
     probes = {s.labels["probe"]: s.value for s in found["ftw_probe_status"].samples}
     checks = {s.labels["check"] for s in found["ftw_check_status"].samples}
     assert probes == {"live": 1, "ready": 1, "startup": 1}
-    assert checks == {"db", "cache", "queue", "disk", "ledger"}
+    assert checks == {"db", "cache", "queue", "disk", "ledger", "breakers"}
 
 
 def test_memory_and_uptime_are_those_of_the_web_server(scraped):
