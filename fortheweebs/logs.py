@@ -60,5 +60,6 @@ def logging_config(*, debug: bool, stream: str) -> dict[str, Any]:
             # They write each address they ask, with what is asked for in it.
             "httpx": {"level": "WARNING"},
             "httpx2": {"level": "WARNING"},
+            "stripe": {"level": "WARNING"},
         },
     }
