@@ -61,6 +61,14 @@ def _number(name: str, default: int, low: int, high: int) -> int:
     return int(_env.value("int", name, default, validate=validate.Range(low, high)))
 
 
+def _url(name: str) -> str:
+    text = _text(name).rstrip("/")
+    if text and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
+        _refuse(name, f"{text!r} is not an address; write https://host/path")
+        return ""
+    return text
+
+
 def _list(name: str, default: list[str]) -> list[str]:
     return [part.strip() for part in _env.value("list", name, default) if part.strip()]
 
@@ -389,16 +397,16 @@ RETENTION_DAYS = _number("RETENTION_DAYS", 90, 1, 36500)
 AI_DAILY_USD = float(_env.value("float", "AI_DAILY_USD", 5.0))
 DEADMAN_URL = _text("DEADMAN_URL")
 OPENAI_API_KEY = _text("OPENAI_API_KEY")
-OPENAI_BASE_URL = _text("OPENAI_BASE_URL")
+OPENAI_BASE_URL = _url("OPENAI_BASE_URL")
 OPENAI_MODEL = _text("OPENAI_MODEL")
 STRIPE_API_KEY = _text("STRIPE_API_KEY")
-STRIPE_API_BASE = _text("STRIPE_API_BASE")
+STRIPE_API_BASE = _url("STRIPE_API_BASE")
 STRIPE_WEBHOOK_SECRET = _text("STRIPE_WEBHOOK_SECRET")
-SUPABASE_URL = _text("SUPABASE_URL")
+SUPABASE_URL = _url("SUPABASE_URL")
 SUPABASE_SERVICE_KEY = _text("SUPABASE_SERVICE_KEY")
 COINBASE_API_KEY_NAME = _text("COINBASE_API_KEY_NAME")
 COINBASE_API_KEY = _text("COINBASE_API_KEY")
-COINBASE_API_BASE = _text("COINBASE_API_BASE")
+COINBASE_API_BASE = _url("COINBASE_API_BASE")
 COINBASE_WEBHOOK_SECRET = _text("COINBASE_WEBHOOK_SECRET")
 # Each with the seconds a call may take; everything else is breakers.options' default.
 BREAKERS: dict[str, dict[str, Any]] = {

@@ -4,6 +4,7 @@ The loop is around the breaker: each try is one guarded call and counts as one.
 """
 
 import logging
+import math
 import random
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,6 +14,7 @@ from breakers import (
     BulkheadFullError,
     CallTimeoutError,
     CircuitBreaker,
+    deadline,
     remaining,
 )
 from integrations.verdicts import is_pool_exhausted, is_throttled, name_error
@@ -22,8 +24,8 @@ Result = TypeVar("Result")
 
 # Seconds before the second and third try, each up to half longer by chance.
 WAITS = (0.1, 0.3)
-# No try with less than this left: it could only be cut off.
-LEAST = 0.05
+# No try with less than this share of the limit left: it could only be cut off.
+LEAST = 0.1
 
 
 def protected_call(
@@ -31,15 +33,18 @@ def protected_call(
 ) -> Result:
     """Call under a breaker, up to three times if it may be repeated.
 
+    All tries together have the breaker's ``timeout``, as one would.
+
     Raises:
         CallRefusedError: the call was not made.
         CallTimeoutError: no time was left for it.
         ServiceError: the service failed, refused, or answered nonsense.
     """
     try:
-        if idempotent:
+        if not idempotent:
+            return _guarded(breaker, fn)
+        with deadline(breaker.options.timeout or math.inf):
             return _repeated(breaker, fn)
-        return _guarded(breaker, fn)
     except Exception as error:
         named = name_error(breaker.name, error)
         if named is None:
@@ -75,6 +80,7 @@ def _repeated(breaker: CircuitBreaker, fn: Callable[[], Result]) -> Result:
     # Its own hook logs the error in full, which may quote what was sent.
     set_on_retry_hooks(())
     waits = iter(WAITS)
+    least = LEAST * (breaker.options.timeout or 0.0)
 
     def wait_for(error: Exception) -> float | bool:
         wait = next(waits, None)
@@ -82,7 +88,7 @@ def _repeated(breaker: CircuitBreaker, fn: Callable[[], Result]) -> Result:
             return False
         wait *= random.uniform(1.0, 1.5)  # noqa: S311 - spreads, hides nothing
         left = remaining()
-        if left is not None and left < wait + LEAST:
+        if left is not None and left < wait + least:
             return False
         logger.info(
             "%s: %s, once more in %.1f s", breaker.name, type(error).__name__, wait

@@ -166,3 +166,13 @@ def test_a_server_logs_to_stdout_and_a_command_does_not(tmp_path, role, stream):
     got = values(tmp_path, ROLE=role)
 
     assert got["LOGGING"]["handlers"]["out"]["stream"] == f"ext://sys.{stream}"
+
+
+@pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "STRIPE_API_BASE", "SUPABASE_URL"])
+def test_an_address_of_a_service_must_be_one(tmp_path, name):
+    refused = load(tmp_path, SECRET_KEY="k" * 50, **{name: "api.example.com"})
+    taken = values(tmp_path, **{name: "https://api.example.com/v1/"})
+
+    assert refused.returncode == 1
+    assert f"{name}: 'api.example.com' is not an address" in refused.stderr
+    assert taken[name] == "https://api.example.com/v1"
