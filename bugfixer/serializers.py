@@ -11,6 +11,7 @@ from rest_framework import serializers
 from bugfixer.intake import Picture, Submission
 from bugfixer.models import Severity, Status
 from bugfixer.parsers import SCREENSHOT_LIMIT, TooLargeError
+from ledger.serializers import ErrorOut, StrictIn
 
 MAX_LIMIT = 1000
 REQUIRED = ("errorMessage", "pageUrl", "severity")
@@ -228,46 +229,13 @@ class BugFixerHealthOut(serializers.Serializer[Any]):
     endpoints = EndpointsOut()
 
 
-class BugErrorOut(serializers.Serializer[Any]):
+class BugErrorOut(ErrorOut):
     """An error of a documented route."""
 
     success = serializers.BooleanField()
-    error = serializers.CharField()
 
 
-class BugFieldErrorOut(serializers.Serializer[Any]):
-    """What is wrong with one field."""
-
-    field = serializers.CharField()
-    message = serializers.CharField()
-
-
-class BugProblemOut(serializers.Serializer[Any]):
-    """An error of our own routes (RFC 9457), with ``error`` beside ``detail``."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
-    error = serializers.CharField()
-    request_id = serializers.CharField(allow_blank=True)
-    errors = BugFieldErrorOut(many=True)  # type: ignore[assignment]
-
-
-class StrictQuery(serializers.Serializer[Any]):
-    """A query string in which everything must be known."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        """Refuse what we do not know by its name."""
-        unknown = sorted(set(data) - set(self.fields))
-        if unknown:
-            raise serializers.ValidationError(
-                {name: ["Unknown parameter."] for name in unknown}
-            )
-        return super().to_internal_value(data)
-
-
-class BugsQuery(StrictQuery):
+class BugsQuery(StrictIn):
     """How to narrow and page the bugs."""
 
     status = serializers.ChoiceField(choices=Status.choices, required=False)
@@ -283,7 +251,7 @@ class BugsQuery(StrictQuery):
     cursor = serializers.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
 
 
-class NoQuery(StrictQuery):
+class NoQuery(StrictIn):
     """No parameters at all."""
 
 

@@ -11,6 +11,7 @@ from rest_framework.exceptions import NotFound, ParseError, ValidationError
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from bugfixer import serializers, services
@@ -32,14 +33,12 @@ from bugfixer.permissions import (
     sees_payload,
 )
 from bugfixer.rows import row_by_report, row_of_taken, rows_of_bugs
+from ledger.serializers import StrictIn, problems
 
 LIST_LIMIT = 50
 NEWEST_REPORTS = 20
 DOCUMENTED = serializers.BugErrorOut
-PROBLEM = {
-    (status, "application/problem+json"): serializers.BugProblemOut
-    for status in (400, 401, 403, 404, 503)
-}
+PROBLEM = problems(400, 401, 403, 404, 503)
 
 
 class DocumentedView(APIView):
@@ -137,10 +136,26 @@ def _text_or(value: str | None, otherwise: str) -> str:
     return value if value and value.strip() else otherwise
 
 
-class AnalyzeView(DocumentedView):
-    """Say what is known about a bug, at once."""
+class ActView(DocumentedView):
+    """An act on the bug of one report."""
 
     permission_classes = [NeedsPermission]
+
+    def asked(
+        self, request: Request, kind: type[Serializer[Any]]
+    ) -> tuple[Report, dict[str, Any]]:
+        """Return the report that was named and what else was said."""
+        body = self.body(request)
+        if not _is_there(body.get("reportId")):
+            raise ParseError("Missing reportId")
+        asked = kind(data=body)
+        asked.is_valid(raise_exception=True)
+        return _find(asked.validated_data["report_id"]), asked.validated_data
+
+
+class AnalyzeView(ActView):
+    """Say what is known about a bug, at once."""
+
     needs = ANALYZE
 
     @extend_schema(
@@ -153,12 +168,7 @@ class AnalyzeView(DocumentedView):
     )
     def post(self, request: Request) -> Response:
         """Answer with the best analysis there is, the offline one at least."""
-        body = self.body(request)
-        if not _is_there(body.get("reportId")):
-            raise ParseError("Missing reportId")
-        asked = serializers.AnalyzeIn(data=body)
-        asked.is_valid(raise_exception=True)
-        report = _find(asked.validated_data["report_id"])
+        report, _ = self.asked(request, serializers.AnalyzeIn)
         analysis = services.analyze_bug(report=report, actor=actor_of(request.user))
         answer = {
             "success": True,
@@ -210,10 +220,9 @@ def _lenient_limit(text: str) -> int:
     return min(limit, serializers.MAX_LIMIT) if limit > 0 else LIST_LIMIT
 
 
-class ResolveView(DocumentedView):
+class ResolveView(ActView):
     """Close a bug."""
 
-    permission_classes = [NeedsPermission]
     needs = RESOLVE
 
     @extend_schema(
@@ -226,16 +235,11 @@ class ResolveView(DocumentedView):
     )
     def post(self, request: Request) -> Response:
         """Mark the bug of this report as fixed."""
-        body = self.body(request)
-        if not _is_there(body.get("reportId")):
-            raise ParseError("Missing reportId")
-        asked = serializers.ResolveIn(data=body)
-        asked.is_valid(raise_exception=True)
-        report = _find(asked.validated_data["report_id"])
+        report, said = self.asked(request, serializers.ResolveIn)
         services.resolve_bug(
             bug=report.bug,
-            notes=_text_or(asked.validated_data.get("notes"), "Manually resolved"),
-            resolved_by=_text_or(asked.validated_data.get("resolved_by"), "admin"),
+            notes=_text_or(said.get("notes"), "Manually resolved"),
+            resolved_by=_text_or(said.get("resolved_by"), "admin"),
             actor=actor_of(request.user),
         )
         answer = {
@@ -296,7 +300,7 @@ class BugsView(APIView):
         return Response(serializers.BugsOut(answer).data)
 
 
-def _query(kind: type[serializers.StrictQuery], request: Request) -> dict[str, Any]:
+def _query(kind: type[StrictIn], request: Request) -> dict[str, Any]:
     query = kind(data=request.query_params.dict())
     query.is_valid(raise_exception=True)
     return dict(query.validated_data)

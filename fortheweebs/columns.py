@@ -98,12 +98,12 @@ def _held(row: Any) -> Any:
 
 COLUMNS: dict[str, dict[str, Dress]] = {
     "health.instance": {
-        "is_live": Dress(_live),
-        "is_ready": Dress(_ready),
+        "live": Dress(_live),
+        "ready": Dress(_ready),
         "rss_mib": Dress(number=True),
         "slots_fresh": Dress(number=True),
-        "seen": Dress(number=True),
-        "held": Dress(_held),
+        "seen_at": Dress(lambda row: when(row.seen_at, "ago"), number=True),
+        "hold": Dress(_held),
     },
     "ledger.artifact": {
         "at": Dress(lambda row: when(row.at, "clock")),

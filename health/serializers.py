@@ -5,6 +5,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from ledger.serializers import StrictIn
+
 
 class CheckBooleans(serializers.Serializer[Any]):
     """One boolean a check; further checks may be added."""
@@ -86,8 +88,8 @@ class SummaryOut(serializers.Serializer[Any]):
     artifacts = RecentArtifacts()
 
 
-class HistoryIn(serializers.Serializer[Any]):
-    """What the history may be asked for; anything else is refused by name."""
+class HistoryIn(StrictIn):
+    """What the history may be asked for."""
 
     check = serializers.RegexField(
         r"^[a-z][a-z0-9_]{0,39}$", required=False, source="name"
@@ -95,40 +97,11 @@ class HistoryIn(serializers.Serializer[Any]):
     since = serializers.DateTimeField(required=False)
     limit = serializers.IntegerField(min_value=1, max_value=1000, default=100)
 
-    def to_internal_value(self, data: Any) -> Any:
-        """Refuse parameters that nobody knows."""
-        unknown = sorted(set(data) - set(self.fields))
-        if unknown:
-            allowed = ", ".join(self.fields)
-            raise serializers.ValidationError(
-                dict.fromkeys(unknown, f"is not known; allowed are {allowed}.")
-            )
-        return super().to_internal_value(data)
-
     def validate_since(self, value: datetime) -> datetime:
         """Refuse the future: nothing has happened there."""
         if value > datetime.now(UTC):
             raise serializers.ValidationError("must not be in the future.")
         return value
-
-
-class HealthFieldErrorOut(serializers.Serializer[Any]):
-    """What is wrong with one parameter."""
-
-    field = serializers.CharField()
-    message = serializers.CharField()
-
-
-class HealthProblemOut(serializers.Serializer[Any]):
-    """An error of our own routes (RFC 9457), with ``error`` beside ``detail``."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
-    error = serializers.CharField()
-    request_id = serializers.CharField(allow_blank=True)
-    errors = HealthFieldErrorOut(many=True)  # type: ignore[assignment]
 
 
 class HistoryRow(serializers.Serializer[Any]):

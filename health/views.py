@@ -24,7 +24,6 @@ from health.answers import (
 from health.ask import ask
 from health.edge import is_staff
 from health.serializers import (
-    HealthProblemOut,
     HistoryIn,
     HistoryOut,
     LiveOut,
@@ -33,6 +32,7 @@ from health.serializers import (
     StatusOut,
     SummaryOut,
 )
+from ledger.serializers import problems
 
 METRICS_SECONDS = 1.0
 
@@ -137,10 +137,7 @@ class HistoryView(APIView):
         parameters=[HistoryIn],
         responses={
             (200, "application/json"): HistoryOut,
-            **{
-                (status, "application/problem+json"): HealthProblemOut
-                for status in (400, 401, 403, 503)
-            },
+            **problems(400, 401, 403, 503),
         },
     )
     def get(self, request: Request) -> Response:

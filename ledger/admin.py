@@ -262,19 +262,6 @@ class ArtifactAdmin(AnyAdmin):
             messages.success(request, "A full verification is queued.")
         return HttpResponseRedirect(reverse("admin:ledger_artifact_changelist"))
 
-    # -- Nobody writes -------------------------------------------------------------
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Refuse: artifacts are recorded by services."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse, superusers included."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse, superusers included."""
-        return False
-
 
 def state_of(artifact: Artifact) -> str:
     """Return the state of an artifact that carries its leaf and ``anchored_size``."""

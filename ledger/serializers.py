@@ -10,6 +10,51 @@ MAX_LIMIT = 1000
 MAX_SEQUENCE = 2**63 - 1
 
 
+# -- What every app's routes share -------------------------------------------------
+class ErrorOut(serializers.Serializer[Any]):
+    """An error of a documented route."""
+
+    error = serializers.CharField()
+
+
+class FieldErrorOut(serializers.Serializer[Any]):
+    """What is wrong with one field."""
+
+    field = serializers.CharField()
+    message = serializers.CharField()
+
+
+class ProblemOut(serializers.Serializer[Any]):
+    """An error of our own routes (RFC 9457), with ``error`` beside ``detail``."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    error = serializers.CharField()
+    request_id = serializers.CharField(allow_blank=True)
+    errors = FieldErrorOut(many=True)  # type: ignore[assignment]
+
+
+def problems(*statuses: int) -> dict[Any, Any]:
+    """Return how these errors are documented on our own routes."""
+    return {(status, "application/problem+json"): ProblemOut for status in statuses}
+
+
+class StrictIn(serializers.Serializer[Any]):
+    """A query string in which everything is known and no NUL hides."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse parameters that are not declared."""
+        unknown = sorted(set(data) - set(self.fields))
+        if unknown:
+            known = ", ".join(self.fields) or "none"
+            say = f"unknown parameter; known are {known}"
+            raise serializers.ValidationError({name: [say] for name in unknown})
+        return super().to_internal_value(data)
+
+
+# -- The ledger's own --------------------------------------------------------------
 class ArtifactOut(serializers.Serializer[Any]):
     """An artifact as its stored bytes tell it; `sequence` is null while pending."""
 
@@ -32,25 +77,6 @@ class DocumentedArtifactsOut(serializers.Serializer[Any]):
     artifacts = ArtifactOut(many=True)
     types = serializers.ListField(child=serializers.CharField())
     next = serializers.CharField(allow_null=True, help_text="cursor of older ones")
-
-
-class DocumentedErrorOut(serializers.Serializer[Any]):
-    """An error of a documented route."""
-
-    error = serializers.CharField()
-
-
-class StrictIn(serializers.Serializer[Any]):
-    """A query string in which everything is known and no NUL hides."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        """Refuse parameters that are not declared."""
-        unknown = sorted(set(data) - set(self.fields))
-        if unknown:
-            known = ", ".join(self.fields)
-            say = f"unknown parameter; known are {known}"
-            raise serializers.ValidationError({name: [say] for name in unknown})
-        return super().to_internal_value(data)
 
 
 class ArtifactsIn(StrictIn):
@@ -147,22 +173,3 @@ class VerifyStartedOut(serializers.Serializer[Any]):
 
     id = serializers.UUIDField(help_text="the event id of the artifact to come")
     status = serializers.ChoiceField(choices=["queued", "done"])
-
-
-class ProblemErrorOut(serializers.Serializer[Any]):
-    """One wrong field."""
-
-    field = serializers.CharField()
-    message = serializers.CharField()
-
-
-class LedgerProblemOut(serializers.Serializer[Any]):
-    """An error, RFC 9457, with `error` for clients of the documented routes."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
-    error = serializers.CharField()
-    request_id = serializers.CharField(allow_blank=True)
-    errors = ProblemErrorOut(many=True)  # type: ignore[assignment]

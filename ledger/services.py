@@ -58,7 +58,7 @@ def record(
         actor=actor,
         event_id=event_id,
         at=at,
-        details=details,
+        **details,
     )
     pk = insert_one(entry)
     if pk is None:
@@ -73,7 +73,7 @@ def record_many(rows: Iterable[Mapping[str, Any]]) -> int:
 
     Each row holds what :func:`record` takes, details among them.
     """
-    return insert_new([_entry_of(**row) for row in rows])
+    return insert_new([_entry(**row) for row in rows])
 
 
 def emit(
@@ -103,7 +103,7 @@ def emit(
     return event_id
 
 
-def _entry_of(
+def _entry(
     *,
     type: str,
     source: str,
@@ -112,27 +112,6 @@ def _entry_of(
     event_id: UUID | None = None,
     at: datetime | None = None,
     **details: Any,
-) -> Entry:
-    return _entry(
-        type=type,
-        source=source,
-        subject=subject,
-        actor=actor,
-        event_id=event_id,
-        at=at,
-        details=details,
-    )
-
-
-def _entry(
-    *,
-    type: str,
-    source: str,
-    subject: str,
-    actor: str,
-    event_id: UUID | None,
-    at: datetime | None,
-    details: dict[str, Any],
 ) -> Entry:
     at = at or datetime.now(UTC)
     event_id = event_id or _new_id()

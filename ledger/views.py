@@ -34,11 +34,8 @@ from ledger.models import Artifact
 from ledger.serializers import MAX_LIMIT
 
 _NAMESPACE = UUID("6c656467-6572-5000-8000-000000000001")
-_PROBLEM = serializers.LedgerProblemOut
-_ERRORS: dict[Any, Any] = {
-    (status, "application/problem+json"): _PROBLEM for status in (400, 401, 403, 503)
-}
-_ERRORS_404 = {**_ERRORS, (404, "application/problem+json"): _PROBLEM}
+_ERRORS = serializers.problems(400, 401, 403, 503)
+_ERRORS_404 = serializers.problems(400, 401, 403, 404, 503)
 _TEXT = {
     name: OpenApiParameter(name, OpenApiTypes.STR)
     for name in ("limit", "type", "source", "subject", "since", "until", "cursor")
@@ -83,7 +80,7 @@ class DocumentedArtifacts(APIView):
         parameters=list(_TEXT.values()),
         responses={
             200: serializers.DocumentedArtifactsOut,
-            **dict.fromkeys((401, 403, 503), serializers.DocumentedErrorOut),
+            **dict.fromkeys((401, 403, 503), serializers.ErrorOut),
         },
     )
     @method_decorator(condition(etag_func=_version))
