@@ -24,16 +24,25 @@ class InstanceRole(models.TextChoices):
     WATCHDOG = "watchdog"
 
 
+# A pod that was not seen for so long does not come back under its name.
+PAST = timedelta(days=1)
+
+
 class InstanceQuerySet(models.QuerySet["Instance"]):
     """The named reads."""
 
     def recent(self, now: datetime) -> "InstanceQuerySet":
         """Return those seen in the last day; older rows are of the past."""
-        return self.filter(seen_at__gte=now - timedelta(days=1))
+        return self.filter(seen_at__gte=now - PAST)
 
     def unseen(self, now: datetime, *, seconds: float) -> "InstanceQuerySet":
-        """Return those whose heartbeat is late, of the last day."""
-        return self.recent(now).filter(seen_at__lt=now - timedelta(seconds=seconds))
+        """Return those whose heartbeat is late."""
+        return self.filter(seen_at__lt=now - timedelta(seconds=seconds))
+
+    def vanished(self, now: datetime) -> "InstanceQuerySet":
+        """Return those of the past; a hold in force keeps its row."""
+        free = Q(hold=HoldKind.NONE) | Q(hold_until__lte=now)
+        return self.filter(free, seen_at__lt=now - PAST)
 
     def held(self, now: datetime) -> "InstanceQuerySet":
         """Return those under a hold that has not ended."""

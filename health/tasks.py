@@ -1,7 +1,8 @@
 """The second pair of eyes: beat asks the service and looks for silent instances."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from datetime import datetime
 
 from celery import shared_task
 from django.conf import settings
@@ -18,6 +19,7 @@ ANSWER_SECONDS = 5.0
 UNSEEN_SECONDS = 30.0
 REMEMBER_SECONDS = 86400
 DEADMAN_SECONDS = 5.0
+VANISHED = "not seen for a day; its row was removed"
 _DOWN = "health:down"
 
 
@@ -25,9 +27,11 @@ _DOWN = "health:down"
 def watchdog_check() -> list[str]:
     """Look at the service and at every heartbeat; write what changed, kill nothing."""
     unwell = {} if service_answers() else {"probe:live": "the service does not answer"}
-    for instance in Instance.objects.unseen(timezone.now(), seconds=UNSEEN_SECONDS):
+    now = timezone.now()
+    gone = forget_vanished(now)
+    for instance in Instance.objects.unseen(now, seconds=UNSEEN_SECONDS):
         unwell[instance.subject] = "its heartbeat is late"
-    down = strike(unwell)
+    down = strike(unwell, gone)
     ping_deadman()
     return sorted(down)
 
@@ -39,7 +43,15 @@ def service_answers() -> bool:
     return reply is not None and reply.status == 200
 
 
-def strike(unwell: dict[str, str]) -> set[str]:
+def forget_vanished(now: datetime) -> list[str]:
+    """Delete the rows of pods that were replaced long ago; return their subjects."""
+    rows = list(Instance.objects.vanished(now))
+    # Asked again in the same statement: one of them may just have been seen.
+    Instance.objects.vanished(now).filter(pk__in=[row.pk for row in rows]).delete()
+    return [row.subject for row in rows]
+
+
+def strike(unwell: dict[str, str], gone: Collection[str] = ()) -> set[str]:
     """Count each subject's strikes; write it down at the third, and when it is well.
 
     Without the cache nothing is counted: what could not be looked at is not down.
@@ -50,7 +62,7 @@ def strike(unwell: dict[str, str]) -> set[str]:
         if count == STRIKES:
             _say(ArtifactType.DEGRADE, subject, unwell[subject])
     for subject in recovered(down, counts):
-        _say(ArtifactType.RECOVER, subject, "")
+        _say(ArtifactType.RECOVER, subject, VANISHED if subject in gone else "")
     cache.set(_DOWN, counts, timeout=REMEMBER_SECONDS)
     return {subject for subject, count in counts.items() if count >= STRIKES}
 

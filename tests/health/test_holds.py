@@ -119,7 +119,8 @@ def test_the_reads_have_names():
     def names(rows):
         return {row.name for row in rows}
 
-    assert names(Instance.objects.unseen(now, seconds=30)) == {"late"}
+    assert names(Instance.objects.unseen(now, seconds=30)) == {"late", "old"}
+    assert names(Instance.objects.vanished(now)) == {"old"}
     assert names(Instance.objects.held(now)) == {"held"}
     assert names(Instance.objects.lapsed(now)) == {"lapsed"}
 

@@ -6,7 +6,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from django.utils import timezone
 
-from health.tasks import watchdog_check
+from health.models import Instance
+from health.tasks import VANISHED, watchdog_check
 from ledger import spool
 from ledger.models import Artifact
 from tests.health.test_holds import make_instance
@@ -94,6 +95,35 @@ def test_an_instance_that_falls_silent_is_told_of(settings):
 
     assert found[-1] == ["instance:web-1"]
     assert told() == [("degrade", "instance:web-1")]
+
+
+def test_an_instance_that_vanished_is_forgotten_after_a_day_unless_it_is_held(settings):
+    long_ago = timezone.now() - timedelta(hours=25)
+    make_instance("web-1")
+    make_instance("pod-1", seen_at=long_ago)
+    make_instance("drained", seen_at=long_ago, hold="drain", hold_reason="disk")
+    make_instance("lapsed", seen_at=long_ago, hold="drain", hold_until=long_ago)
+    with service() as (url, _):
+        settings.SERVICE_URL = url
+        watchdog_check()
+
+    names = Instance.objects.order_by("name").values_list("name", flat=True)
+    assert list(names) == ["drained", "web-1"]
+
+
+def test_a_silent_instance_is_not_called_well_when_it_is_forgotten(settings):
+    row = make_instance("pod-1", seen_at=timezone.now() - timedelta(minutes=1))
+    with service() as (url, _):
+        settings.SERVICE_URL = url
+        for _ in range(3):
+            watchdog_check()
+        row.seen_at -= timedelta(days=1)
+        row.save()
+        found = watchdog_check()
+
+    assert found == []
+    assert told() == [("degrade", "instance:pod-1"), ("recover", "instance:pod-1")]
+    assert Artifact.objects.get(type="recover").details["reason"] == VANISHED
 
 
 def test_the_dead_mans_switch_is_told_that_we_live(settings):
