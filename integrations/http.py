@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from breakers import CircuitBreaker, get_breaker
-from integrations.errors import UnreadableAnswerError
+from breakers.registry import find_breaker
+from integrations.errors import MisuseError, UnreadableAnswerError
 from integrations.retries import protected_call
 from integrations.sessions import make_session
 from integrations.verdicts import is_failure
@@ -37,20 +38,23 @@ def guarded_request(
     Raises:
         CallRefusedError: the circuit is open; nothing was sent.
         CallTimeoutError: there was no whole answer in time.
+        MisuseError: the address is no http(s) one.
         ServiceError: it failed, refused (4xx) or answered more than ``most_bytes``.
     """
+    if not url.lower().startswith(("http://", "https://")):
+        raise MisuseError(f"{url:.40} is not an address; write http(s)://host/path")
     if idempotent is None:
         idempotent = method.upper() in SAFE or _has_key(options.get("headers"))
     return protected_call(
-        breaker_of(name),
+        find_breaker(name) or make_breaker(name),
         lambda: _ask(name, method, url, most_bytes, options),
         idempotent=idempotent,
     )
 
 
-def breaker_of(name: str) -> CircuitBreaker:
-    """Return the breaker of requests under a name."""
-    return get_breaker(name, is_failure=is_failure)
+def make_breaker(name: str, **options: Any) -> CircuitBreaker:
+    """Return the breaker of requests under a name, made now with these options."""
+    return get_breaker(name, **{"is_failure": is_failure, **options})
 
 
 def session() -> "httpx2.Client":

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Task
-from celery.exceptions import Retry
+from celery.exceptions import Reject, Retry
+from kombu.exceptions import OperationalError
 
 from breakers import CallRefusedError
 
@@ -42,7 +43,11 @@ class PatientTask(Task[Any, Any]):
         again = self.signature_from_request(
             countdown=wait, retries=self.request.retries
         )
-        again.apply_async()
+        try:
+            again.apply_async()
+        except OperationalError as error:
+            # The broker keeps what it could not be told to keep for later.
+            raise Reject(error, requeue=True) from error
         return Retry(exc=refusal, when=due, sig=again)
 
 

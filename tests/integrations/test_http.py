@@ -5,13 +5,15 @@ import time
 import pytest
 
 from breakers import CallTimeoutError, CircuitOpenError, deadline, get_breaker
+from breakers.registry import find_breaker
 from integrations.errors import (
+    MisuseError,
     ServiceFailedError,
     ServiceRefusedError,
     UnreadableAnswerError,
 )
 from integrations.fakes import fake_service
-from integrations.http import guarded_request
+from integrations.http import guarded_request, make_breaker
 
 
 def test_an_answer_is_returned_whole(anywhere):
@@ -94,6 +96,26 @@ def test_a_trickling_answer_ends_with_the_deadline(anywhere):
         guarded_request("shop", "GET", anywhere.url)
 
     assert time.monotonic() - started < 0.6
+
+
+def test_what_is_no_address_counts_for_nobody():
+    with pytest.raises(MisuseError, match="ftp://shop"):
+        guarded_request("shop", "GET", "ftp://shop/items")
+
+    assert find_breaker("shop") is None
+
+
+def test_a_breaker_made_before_keeps_its_options(anywhere, caplog):
+    breaker = make_breaker("shop", timeout=0.2)
+    anywhere.will("404", "slow:5")
+
+    with pytest.raises(ServiceRefusedError):
+        guarded_request("shop", "GET", anywhere.url)
+    with pytest.raises(CallTimeoutError):
+        guarded_request("shop", "GET", anywhere.url)
+
+    assert (breaker.counts()["ignored"], breaker.counts()["timeout"]) == (1, 1)
+    assert "ignored:" not in caplog.text
 
 
 def test_each_name_has_a_circuit_of_its_own(anywhere):

@@ -7,6 +7,7 @@ import sys
 import pytest
 import redis
 from celery import Celery
+from celery.exceptions import Reject
 
 from breakers import CircuitOpenError, get_breaker
 from integrations.postponing import MOST, PatientTask, countdown
@@ -84,3 +85,21 @@ def test_where_there_is_no_queue_the_refusal_is_raised(how):
 
     with pytest.raises(CircuitOpenError):
         ask() if how == "called" else ask.apply(throw=True)
+
+
+def test_a_task_that_cannot_be_postponed_stays_with_the_broker():
+    breaker = get_breaker("direct")
+    breaker.override("forced_open", reason="test")
+    app = Celery("away", broker="redis://127.0.0.1:1/0", set_as_current=False)
+    app.conf.task_publish_retry_policy = {"max_retries": 0}
+
+    @app.task(base=PatientTask)
+    def ask() -> int:
+        return breaker.execute(int)
+
+    ask.push_request(id="1", args=(), kwargs={}, called_directly=False)
+    with pytest.raises(Reject) as rejected:
+        ask()
+    ask.pop_request()
+
+    assert rejected.value.requeue is True
