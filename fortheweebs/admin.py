@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, URLResolver, path, reverse
+from django.urls import URLPattern, URLResolver, include, path, reverse
 from django.utils.functional import cached_property
 
 from fortheweebs import columns, pages
@@ -34,9 +34,10 @@ else:  # neither can be subscripted at run time
     AnyAdmin, AnyPaginator = ModelAdmin, Paginator
 
 COUNT_CAP = 1000
-READ_ONLY_APPS = frozenset({"ledger", "health", "bugfixer"})
+READ_ONLY_APPS = frozenset({"ledger", "breakers", "health", "bugfixer"})
 # name in the navigation, app, model; a page shows only when it exists and may be seen.
 PAGES = (
+    ("Breakers", "breakers", "breakerstate"),
     ("Bugs", "bugfixer", "bug"),
     ("Ledger", "ledger", "artifact"),
     ("Instances", "health", "instance"),
@@ -214,9 +215,14 @@ class ConsoleSite(AdminSite):
             super().register(model, base, **options)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Add the fragment that the Now page asks for every five seconds."""
+        """Add what the Now page polls, and the pages apps have below their name."""
         live = path("now/", self.admin_view(self.now_fragment), name="now")
-        return [live, *super().get_urls()]
+        own = [
+            path(f"{model._meta.app_label}/", include(model_admin.site_urls()))
+            for model, model_admin in self._registry.items()
+            if hasattr(model_admin, "site_urls")
+        ]
+        return [live, *own, *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """Give every page its navigation and the chip that says how things are."""
@@ -242,7 +248,7 @@ class ConsoleSite(AdminSite):
             url = list_url(request.user, app, model)
             if url:
                 # A detail page, or another model of the app, belongs to its entry.
-                root = reverse("admin:app_list", args=[app])
+                root = f"{now}{app}/"
                 links.append(NavLink(name, url, here.startswith(root)))
         return links
 

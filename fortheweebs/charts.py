@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 HOUR = timedelta(hours=1)
 
@@ -44,6 +45,47 @@ def spark(values: Sequence[int], *, height: int = 16, loud_from: int = 0) -> Spa
         for tall in (max(1, round(value * (height - 1) / top)),)
     )
     return Spark(bars=bars, width=4 * len(values), height=height, total=sum(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Stripe:
+    """One span of time, in the units of its view box."""
+
+    x: float
+    width: float
+    kind: str
+
+
+class Lasting(Protocol):
+    """Something that began, perhaps ended, and has a kind."""
+
+    @property
+    def start(self) -> datetime:
+        """When it began."""
+
+    @property
+    def end(self) -> datetime | None:
+        """When it ended; None while it lasts."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, as a class of the sheet."""
+
+
+def stripes(
+    spans: Iterable[Lasting], *, now: datetime, width: int, hours: int = 24
+) -> list[Stripe]:
+    """Scale spans to the last ``hours`` hours; each stays two units wide at least."""
+    start = now - hours * HOUR
+    unit = hours * HOUR / width
+    found = []
+    for span in spans:
+        end = min(span.end or now, now)
+        if end > start:
+            left: float = (max(span.start, start) - start) / unit
+            wide = max(2.0, (end - start) / unit - left)
+            found.append(Stripe(min(left, width - 2.0), wide, span.kind))
+    return found
 
 
 def per_hour(moments: Iterable[datetime], *, now: datetime, hours: int) -> list[int]:

@@ -87,6 +87,34 @@ def spark(values: Sequence[int], label: str, loud_from: int = 0) -> SafeString:
     )
 
 
+@register.simple_tag
+def lane(
+    spans: Sequence[charts.Lasting], now: datetime, label: str, *, big: bool = False
+) -> SafeString:
+    """Draw when something lasted in the last day: a band in a row, or a wide one."""
+    width, height, shown, tall = (576, 100, "100%", 96) if big else (144, 6, "112", 6)
+    bars = format_html_join(
+        "",
+        '<rect class="{}" x="{}" y="0" width="{}" height="{}"/>',
+        (
+            (stripe.kind, f"{stripe.x:.1f}", f"{stripe.width:.1f}", height)
+            for stripe in charts.stripes(spans, now=now, width=width)
+        ),
+    )
+    line = format_html('<path d="M0 {0}H{1}" stroke="currentColor"/>', height, width)
+    return format_html(
+        '<svg class="k" viewBox="0 0 {} {}" width="{}" height="{}"'
+        ' preserveAspectRatio="none" role="img" aria-label="{}">{}{}</svg>',
+        width,
+        height,
+        shown,
+        tall,
+        label,
+        line,
+        bars,
+    )
+
+
 def span(seconds: float) -> str:
     """Say a duration in at most two units: 0.4 s, 29 min, 1 d 5 h."""
     if seconds < 1:

@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from knox.models import AuthToken
 
+from breakers.models import BreakerState
 from bugfixer.models import Bug, Report, Severity, Status
 from health.models import Instance
 from ledger.models import Leaf
@@ -78,11 +79,49 @@ def bugs() -> None:
             )
 
 
+def breakers() -> None:
+    """Make breakers in every state."""
+    now = timezone.now()
+    minute = dt.timedelta(minutes=1)
+    opened = {"state": "OPEN", "version": 3, "trips": 2, "updated_at": now}
+    BreakerState.objects.create(
+        name="openai",
+        reason="5 timeouts in a row",
+        last_error="CallTimeoutError",
+        opened_at=now - 29 * minute,
+        open_until=now + 30 * minute,
+        **opened,
+    )
+    BreakerState.objects.create(
+        name="webhooks",
+        reason="52 % of 40 calls failed",
+        last_error="HTTPStatusError 503",
+        opened_at=now - 2 * minute,
+        open_until=now - minute,
+        **opened,
+    )
+    for name, mode in (("coinbase", "disabled"), ("geocode", "metrics_only")):
+        BreakerState.objects.create(
+            name=name,
+            version=2,
+            override=mode,
+            override_reason="Charge API retired",
+            override_by="user:7",
+            override_until=now + 49 * minute,
+            updated_at=now - 71 * minute,
+        )
+    BreakerState.objects.create(
+        name="supabase", version=9, trips=4, updated_at=now - 2880 * minute
+    )
+
+
 def artifacts() -> None:
     """Record one artifact of every type; all but the last are sequenced."""
     known = list(ArtifactType)
     for number, kind in enumerate(known):
         subject = "bug:1" if kind.startswith("bug_") else "instance:web-2"
+        if kind == ArtifactType.BREAKER_TRIP:
+            subject = "breaker:openai"
         whole = kind == ArtifactType.LEDGER_VERIFY
         more = {"ok": True, "size": number} if whole else {}
         row = record(
@@ -100,4 +139,5 @@ def artifacts() -> None:
 people()
 instances()
 bugs()
+breakers()
 artifacts()
