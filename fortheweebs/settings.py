@@ -349,6 +349,9 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["fortheweebs.throttles.ScopedThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "fortheweebs.negotiation.Negotiation",
+    # ?format= is a parameter like any other: one that no route knows.
+    "URL_FORMAT_OVERRIDE": None,
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "fortheweebs.api.handle_exception",
     "NUM_PROXIES": TRUSTED_PROXIES,

@@ -1,12 +1,10 @@
 """The health API behind Django; the probes here say what the edge says."""
 
-from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -37,20 +35,6 @@ from ledger.serializers import problems
 METRICS_SECONDS = 1.0
 
 
-class AnyAccept(BaseContentNegotiation):
-    """Answer in our own form whatever Accept says: a scraper never gets a 406."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        """Return the first parser."""
-        return parsers[0]
-
-    def select_renderer(
-        self, request: Request, renderers: Any, format_suffix: str | None = None
-    ) -> Any:
-        """Return the first renderer."""
-        return renderers[0], renderers[0].media_type
-
-
 def as_response(answer: Answer) -> HttpResponse:
     """Turn an answer of the edge into Django's."""
     response = HttpResponse(
@@ -67,7 +51,6 @@ class ProbeView(APIView):
     documented = True
     authentication_classes = []
     permission_classes = [AllowAny]
-    content_negotiation_class = AnyAccept
 
     def asked(self, request: Request) -> Asked:
         """Return what was asked, and whether by staff."""
@@ -152,7 +135,6 @@ class MetricsView(APIView):
     """GET /api/health/metrics."""
 
     documented = True
-    content_negotiation_class = AnyAccept
 
     @extend_schema(
         responses={
