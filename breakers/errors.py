@@ -26,9 +26,12 @@ class OptionError(BreakerError, ValueError):
     """An option has a value that makes no sense; names the option."""
 
     def __init__(self, option: str, reason: str) -> None:
-        super().__init__(f"{option} {reason}")
+        super().__init__(option, reason)
         self.option = option
         self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.option} {self.reason}"
 
 
 class CallRefusedError(BreakerError):
@@ -47,7 +50,7 @@ class CallRefusedError(BreakerError):
     def retry_after(self) -> float | None:
         """Return the seconds after which to ask again, None when nobody knows."""
         after = self.args[1] if len(self.args) > 1 else None
-        return None if after is None or after == math.inf else float(after)
+        return None if after is None or after == math.inf else max(0.0, float(after))
 
     @property
     def reason(self) -> str:

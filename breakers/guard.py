@@ -9,9 +9,11 @@ import asyncio
 import inspect
 import itertools
 import math
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import aclosing
 from functools import partial, wraps
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar
@@ -74,6 +76,7 @@ class CircuitBreaker:
         self._reject = itertools.count().__next__
         self._fall = itertools.count().__next__
         self._rejects = self._falls = 0
+        self._reading = threading.Lock()
         self._pool: Pool | None = None
         self._reads_status = self.options.retry_after is read_retry_after
         self._fallback = self.options.fallback
@@ -110,10 +113,11 @@ class CircuitBreaker:
 
     def counts(self) -> dict[str, int]:
         """Return calls since the process began, by outcome."""
-        rejected = self._reject() - self._rejects
-        self._rejects += 1
-        fallen = self._fall() - self._falls
-        self._falls += 1
+        with self._reading:
+            rejected = self._reject() - self._rejects
+            self._rejects += 1
+            fallen = self._fall() - self._falls
+            self._falls += 1
         if self._fallback is not None:
             fallen += rejected
         return {**self.circuit.totals(), "rejected": rejected, "fallback": fallen}
@@ -157,6 +161,7 @@ class CircuitBreaker:
     def forked(self) -> None:
         """Begin anew in a child: the next call takes the gate and starts threads."""
         self._pool = None
+        self._reading = threading.Lock()
         self.circuit.forked()
 
     # -- Calls ---------------------------------------------------------------------
@@ -192,14 +197,15 @@ class CircuitBreaker:
             self._reject()
             answer = self._answer
             if answer is None:
-                refusal = CircuitOpenError(self.name, until - now)
+                # In no variable: its traceback would make a cycle of each refusal.
                 if self._fallback is None:
-                    raise refusal
-                return self._refused(refusal)
+                    raise CircuitOpenError(self.name, until - now)
+                return self._refused(CircuitOpenError(self.name, until - now))
             try:
                 return answer()
             except Exception as error:
-                raise error from CircuitOpenError(self.name, until - now)
+                _blame(error, CircuitOpenError(self.name, until - now))
+                raise
         # With a limit: hand the deadline down, and look at the clock after. Two looks
         # cost 3.7 bare calls, the contextvar 4.
         clock = self._clock
@@ -208,13 +214,14 @@ class CircuitBreaker:
             return self._gate(fn, args, kwargs)
         token = _set_deadline(end)
         try:
-            result = fn(*args, **kwargs)
+            try:
+                result = fn(*args, **kwargs)
+            finally:  # first of all: the fallback has the caller's time, not what is left
+                _reset_deadline(token)
         except BaseException as error:
             if self._failed(tick, error):
                 return self._fall_back(error)
             raise
-        finally:
-            _reset_deadline(token)
         if type(result) in _LAZY:
             return self._follow(result)
         if clock() > end:
@@ -364,23 +371,30 @@ class CircuitBreaker:
 
     def _throttled_for(self, error: Exception) -> float | None:
         try:
-            return self.options.retry_after(error)
+            seconds = self.options.retry_after(error)
+            return None if seconds is None else max(0.0, float(seconds))
         except Exception:  # noqa: BLE001 - it is logged; the call goes on
             logger.exception("retry_after of breaker %s raised", self.name)
             return None
 
     # -- Fallback ------------------------------------------------------------------
-    def _refused(self, refusal: CircuitOpenError | None) -> Any:
+    def _refused(self, refusal: CircuitOpenError) -> Any:
         """Answer a call that is not made; an error of the fallback shows both."""
         fallback = self._fallback
         assert fallback is not None  # noqa: S101 - for the type checker
         try:
-            if self._fallback_asks:
-                left = self._until - self._clock()
-                return fallback(refusal or CircuitOpenError(self.name, left))
-            return fallback()
+            return fallback(refusal) if self._fallback_asks else fallback()
         except Exception as error:
-            raise error from refusal or CircuitOpenError(self.name)
+            _blame(error, refusal)
+            raise
+
+    async def _arefused(self, refusal: CircuitOpenError) -> Any:
+        """Answer a call that is not made by a fallback that may have to be awaited."""
+        try:
+            return await _settle(self._refused(refusal))
+        except Exception as error:
+            _blame(error, refusal)
+            raise
 
     def _fall_back(self, error: BaseException) -> Any:
         """Answer a call that failed; called while its error is being handled."""
@@ -403,9 +417,10 @@ class CircuitBreaker:
             until = self._until
             if until > 0.0 and until > self._clock():
                 self._reject()
+                left = until - self._clock()
                 if self._fallback is None:
-                    raise CircuitOpenError(self.name, until - self._clock())
-                return await _settle(self._refused(None))
+                    raise CircuitOpenError(self.name, left)
+                return await self._arefused(CircuitOpenError(self.name, left))
             return await self._agate(fn, args, kwargs)
         try:
             result = fn(*args, **kwargs)
@@ -428,7 +443,7 @@ class CircuitBreaker:
         except CircuitOpenError as refusal:
             if self._fallback is None:
                 raise
-            return await _settle(self._refused(refusal))
+            return await self._arefused(refusal)
         started = self._clock()
         try:
             result = await self._arun(fn, args, kwargs)
@@ -503,14 +518,17 @@ class CircuitBreaker:
         self._tell(self.circuit.succeeded(permit))
         return result
 
-    async def _astream(self, generator: Any) -> AsyncIterator[Any]:
+    async def _astream(self, generator: Any) -> AsyncGenerator[Any, None]:
         try:
             permit = self._admit()
         except CircuitOpenError as refusal:
             await generator.aclose()
             if self._fallback is None:
                 raise
-            for item in self._refused(refusal):
+            instead = await self._arefused(refusal)
+            if not hasattr(instead, "__aiter__"):
+                instead = _aiter(instead)
+            async for item in instead:
                 yield item
             return
         try:
@@ -537,9 +555,11 @@ class CircuitBreaker:
         return wraps(fn)(guarded)  # type: ignore[return-value]
 
     def _guard_astream(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        async def guarded(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            async for item in self._astream(fn(*args, **kwargs)):
-                yield item
+        async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+            # Closed with its caller, not a turn of the loop later by the collector.
+            async with aclosing(self._astream(fn(*args, **kwargs))) as stream:
+                async for item in stream:
+                    yield item
 
         return guarded
 
@@ -580,9 +600,21 @@ async def _settle(result: Any) -> Any:
     return await result if hasattr(result, "__await__") else result
 
 
+async def _aiter(items: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    for item in items:
+        yield item
+
+
+def _blame(error: Exception, refusal: CircuitOpenError) -> None:
+    """Show the refusal with an error of the fallback, unless that says its own cause."""
+    if error is not refusal and error.__cause__ is None:
+        error.__cause__ = refusal
+
+
 def _takes_one(function: Callable[..., Any] | None) -> bool:
     """Tell whether a fallback accepts the error."""
-    if function is None:
+    # list(error) and dict(error) are not what anybody means by fallback=list.
+    if function is None or getattr(function, "__module__", "") == "builtins":
         return False
     try:
         inspect.signature(function).bind(None)

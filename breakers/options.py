@@ -1,9 +1,8 @@
 """What one may say about a breaker, checked when it is built. Pure."""
 
-import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from breakers.errors import OptionError
@@ -15,6 +14,7 @@ _WHOLE = ("failure_threshold", "success_threshold", "minimum_calls", "max_concur
 _SECONDS = ("window", "reset_timeout")
 _MAYBE_SECONDS = ("timeout", "slow_call_duration")
 _MAYBE_RATES = ("failure_rate_threshold", "slow_call_rate_threshold")
+_MOST = 1e9
 _FUNCTIONS = ("fallback", "is_failure", "retry_after")
 
 
@@ -56,7 +56,7 @@ class Options:
             value = getattr(self, name)
             if not callable(value) and (value is not None or name == "retry_after"):
                 raise OptionError(name, f"must be callable, not {value!r:.40}")
-        if self.isolation not in {None, "thread"}:
+        if self.isolation is not None and self.isolation != "thread":
             raise OptionError(
                 "isolation", f"must be 'thread' or None, not {self.isolation!r:.40}"
             )
@@ -69,8 +69,9 @@ class Options:
     def plain(self) -> dict[str, Any]:
         """Return the options as values that can be shown; functions by their name."""
         return {
-            name: getattr(value, "__qualname__", value)
-            for name, value in asdict(self).items()
+            name: _name_of(value) if callable(value) else value
+            for name in sorted(NAMES)
+            for value in [getattr(self, name)]
         }
 
 
@@ -85,7 +86,8 @@ def make_options(given: Mapping[str, Any]) -> Options:
     """
     for name in given:
         if name not in NAMES:
-            raise OptionError(name, f"is no option; there are {', '.join(NAMES)}")
+            known = ", ".join(sorted(NAMES))
+            raise OptionError(name, f"is no option; there are {known}")
     return Options(**given)
 
 
@@ -104,18 +106,22 @@ def check_name(name: str) -> str:
     return name
 
 
+def _name_of(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__qualname__", type(function).__name__))
+
+
 def _check_whole(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= _MOST:  # type: ignore[operator]
         raise OptionError(
-            name, f"must be a whole number of 1 or more, not {value!r:.40}"
+            name, f"must be a whole number from 1 to {_MOST:g}, not {value!r:.40}"
         )
 
 
-def _check_number(name: str, value: object, *, most: float = 1e9) -> None:
+def _check_number(name: str, value: object, *, most: float = _MOST) -> None:
     if (
         not isinstance(value, int | float)
         or isinstance(value, bool)
-        or not math.isfinite(value)
         or not 0 < value <= most
     ):
         raise OptionError(

@@ -43,29 +43,37 @@ class Pool:
             self._taken += 1
             more = self._threads < self._taken
             self._threads += more
+        if more:
+            self._start_thread()
         future: Future[Any] = Future()
         context = contextvars.copy_context()
         self._jobs.put((future, lambda: context.run(call)))
-        if more:
-            self._start_thread()
         return future
 
     def _start_thread(self) -> None:
         name = f"breaker-{self._name}"
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError:  # the system has no thread to give
+            with self._lock:
+                self._taken -= 1
+                self._threads -= 1
+            raise
 
     def _work(self) -> None:
         while True:
             future, call = self._jobs.get()
+            # From here on it cannot be cancelled: set_result() would end the thread.
+            wanted = future.set_running_or_notify_cancel()
             try:
-                result, error = call(), None
+                result, error = call() if wanted else None, None
             except BaseException as raised:  # noqa: BLE001 - the caller raises it
                 result, error = None, raised
             # Free before the caller wakes: the next call must find the thread.
             with self._lock:
                 self._taken -= 1
-            if error is None:
-                future.set_result(result)
-            else:
+            if error is not None:
                 future.set_exception(error)
+            elif wanted:
+                future.set_result(result)
             del future, call, result, error

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ def read_status(error: BaseException) -> int | None:
     """Return the HTTP status an error carries, as requests, httpx or stripe spell it."""
     if says_nothing(error, kind_of(error)):
         return None
-    answer = getattr(error, "response", None)
+    answer = _look(error, "response")
     for holder, name in (
         (answer, "status_code"),
         (answer, "status"),
@@ -24,10 +25,18 @@ def read_status(error: BaseException) -> int | None:
         (error, "http_status"),
         (error, "code"),
     ):
-        value = getattr(holder, name, None)
+        value = _look(holder, name)
         if isinstance(value, int) and 100 <= value <= 599:
             return value
     return None
+
+
+def _look(holder: object, name: str) -> Any:
+    """Return an attribute; a property that raises says nothing."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:  # noqa: BLE001 - the error being judged is the one to be seen
+        return None
 
 
 def read_retry_after(error: Exception) -> float | None:
@@ -45,8 +54,8 @@ def read_retry_after(error: Exception) -> float | None:
 
 
 def _header(error: Exception) -> str | None:
-    for holder in (getattr(error, "response", None), error):
-        headers: Any = getattr(holder, "headers", None)
+    for holder in (_look(error, "response"), error):
+        headers: Any = _look(holder, "headers")
         if isinstance(headers, Mapping) or hasattr(headers, "get"):
             value = headers.get("Retry-After") or headers.get("retry-after")
             if value:
@@ -62,6 +71,9 @@ def _seconds(value: str | None) -> float | None:
     except ValueError:
         pass
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        date = parsedate_to_datetime(value)
+        if date.tzinfo is None:  # "-0000", or no zone at all: HTTP knows only UTC
+            date = date.replace(tzinfo=UTC)
+        return max(0.0, date.timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
