@@ -18,6 +18,7 @@ class BreakersConfig(AppConfig):
     def ready(self) -> None:
         """Configure and listen; threads start at the first use after a fork."""
         from breakers import audit, checks  # noqa: F401 - registered by import
+        from breakers.metrics import measures
         from breakers.store import store
 
         _configure()
@@ -26,6 +27,10 @@ class BreakersConfig(AppConfig):
         pulse.at_join(store.join)
         pulse.at_change(store.changed)
         pulse.at_fork(store.forked)
+        on_transition(measures.note)
+        pulse.at_join(measures.join)
+        pulse.at_fork(measures.forked)
+        pulse.each_second(measures.flush)
         signals.worker_process_shutdown.connect(_drain, weak=False)
 
 
@@ -44,6 +49,8 @@ def _configure() -> None:
 
 def _drain(**_: Any) -> None:
     """Write what is left: Celery's children end without atexit."""
+    from breakers.metrics import measures
     from breakers.store import store
 
+    measures.flush()
     store.drain()

@@ -17,10 +17,11 @@ from breakers.errors import (
     ActRefusedError,
     BreakerChangedError,
     EndRefusedError,
+    OptionError,
     UnknownBreakerError,
 )
 from breakers.models import BreakerState, OverrideMode, StoredState, circuit_columns
-from breakers.options import Options, make_options
+from breakers.options import Options, check_name, make_options
 from ledger.models import Artifact
 from ledger.services import ArtifactType, Source, record
 
@@ -80,6 +81,7 @@ def get_breaker_row(name: str) -> BreakerFacts:
         UnknownBreakerError: nobody knows the name.
     """
     now = timezone.now()
+    _check_name(name)
     row = BreakerState.objects.filter(pk=name).first()
     if row is None and name not in _known_here():
         raise UnknownBreakerError(name, _all_names())
@@ -243,6 +245,7 @@ def _lock(
     name: str, now: datetime, event_id: UUID | None, if_version: int | None
 ) -> tuple[BreakerState, bool]:
     """Return the row, locked and newest, and whether the act was done before."""
+    _check_name(name)
     rows = BreakerState.objects.select_for_update()
     row = rows.filter(pk=name).first()
     if row is None:
@@ -272,6 +275,14 @@ def _tell(row: BreakerState) -> None:
     if local is not None:
         local.adopt(told)
     fleet.publish(told)
+
+
+def _check_name(name: str) -> None:
+    """Refuse what can be nobody's name before a database is asked for it."""
+    try:
+        check_name(name)
+    except OptionError:
+        raise UnknownBreakerError(name, _all_names()) from None
 
 
 def _check_mode(mode: str, until: datetime | None) -> None:

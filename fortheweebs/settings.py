@@ -371,7 +371,7 @@ THROTTLE_RATES = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "ForTheWeebs self-healing API",
-    "DESCRIPTION": "Probes, ledger and bug reports.",
+    "DESCRIPTION": "Probes, ledger, circuit breakers and bug reports.",
     "VERSION": VERSION,
     "SERVE_PERMISSIONS": ["fortheweebs.access.StaffOnly"],
     "SERVE_INCLUDE_SCHEMA": False,

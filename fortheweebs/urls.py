@@ -18,6 +18,7 @@ urlpatterns = [
     path("status", StatusView.as_view(), name="status"),
     path("api/health/", include("health.urls")),
     path("api/ledger/", include("ledger.urls")),
+    path("api/", include("breakers.urls")),
     path("api/bug-fixer/", include("bugfixer.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path(

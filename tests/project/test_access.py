@@ -27,6 +27,10 @@ TABLE = {
     "/api/ledger/checkpoint": "staff",
     "/api/ledger/consistency": "staff",
     "/api/ledger/verify": "staff",
+    "/api/breakers": "staff",
+    "/api/breakers/<str:name>": "staff",
+    "/api/breakers/<str:name>/override": "staff",
+    "/api/breakers/<str:name>/reset": "staff",
     "/api/bug-fixer/report": "public",
     "/api/bug-fixer/health": "public",
     "/api/bug-fixer/analyze": "staff",
@@ -226,10 +230,12 @@ def test_a_viewer_reads_and_does_not_act(client, staff):
             "/api/bug-fixer/resolve",
             "/api/bug-fixer/analyze",
             "/api/ledger/verify",
+            "/api/breakers/openai/override",
+            "/api/breakers/openai/reset",
         )
     ]
 
-    assert (read, acted) == (200, [403, 403, 403])
+    assert (read, acted) == (200, [403] * 5)
 
 
 @pytest.mark.django_db

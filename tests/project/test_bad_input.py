@@ -37,6 +37,7 @@ STRICT = [
     example(route)
     for route in TABLE
     if route.startswith(("/api/ledger/", "/api/bug-fixer/bugs", "/api/health/history"))
+    or route in {"/api/breakers", "/api/breakers/<str:name>"}
     or "/reports/" in route
 ]
 NAMES = [

@@ -23,7 +23,9 @@ def manage(data: Path, *words: str, **environ: str) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.parametrize("words", [["create_token", "operator"], ["ledger", "verify"]])
+@pytest.mark.parametrize(
+    "words", [["create_token", "operator"], ["ledger", "verify"], ["breaker", "list"]]
+)
 def test_a_command_on_an_empty_database_says_to_migrate(tmp_path, words):
     done = manage(tmp_path, *words)
 
