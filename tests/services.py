@@ -22,6 +22,39 @@ from typing import Any
 
 Stop = Callable[[], None]
 _stops: list[Stop] = []
+# INT ends both servers without waiting for their clients.
+_AFTER_US = """
+read _ || {
+    if [ "$2" ]; then
+        kill -CONT "$2"
+        kill -INT "$2"
+        for _ in $(seq 50); do kill -0 "$2" && sleep 0.1; done
+        kill -KILL "$2"
+    fi
+    rm -rf "$1"
+}
+"""
+
+
+def _watched(stop: Stop, folder: Path, pid: int | None = None) -> Stop:
+    """Let a shell stop a server and remove its folder should we be killed.
+
+    It waits on a pipe that ends with this process, however that ends.
+    """
+    watcher = subprocess.Popen(
+        ["sh", "-c", _AFTER_US, "sh", str(folder), str(pid or "")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def stop_both() -> None:
+        watcher.kill()
+        watcher.communicate()
+        stop()
+
+    return stop_both
 
 
 def postgres_binaries() -> Path:
@@ -99,9 +132,9 @@ def _start_postgres(root: Path, port: int | None) -> tuple[str, Stop]:
             run("pg_ctl", "-m", "immediate", "-w", "stop")
         shutil.rmtree(root, ignore_errors=True)
 
-    return f"postgresql://postgres@/postgres?host={home}" + (
-        f"&port={port}" if port else ""
-    ), stop
+    pid = int((home / "data" / "postmaster.pid").read_text().split()[0])
+    url = f"postgresql://postgres@/postgres?host={home}"
+    return url + (f"&port={port}" if port else ""), _watched(stop, root, pid)
 
 
 def redis_binary() -> str:
@@ -141,12 +174,12 @@ def start_redis() -> tuple[str, Stop, int]:
         process.wait(10)
         shutil.rmtree(root, ignore_errors=True)
 
-    return f"unix://{socket}", stop, process.pid
+    return f"unix://{socket}", _watched(stop, root, process.pid), process.pid
 
 
 def _set_up() -> None:
     data = Path(tempfile.mkdtemp(prefix="ftw-test-", dir="/tmp"))
-    _stops.append(lambda: shutil.rmtree(data, ignore_errors=True))
+    _stops.append(_watched(lambda: shutil.rmtree(data, ignore_errors=True), data))
     (data / "static").mkdir()  # the static files' server warns where there is none
     os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "x" * 40)
     os.environ["DATA_DIR"] = str(data)
