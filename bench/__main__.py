@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("ledger", "probes", "breakers", "sizes")
+BENCHES = ("ledger", "probes", "breakers", "breakers_fleet", "sizes")
 
 
 def run(name: str, flags: list[str]) -> list[str]:

@@ -231,7 +231,8 @@ class Fleet:
         breaker = self._breakers.get(name)
         if breaker is None:
             return
-        seconds = breaker.options.trial_limit
+        # Less by what the next one who asks may be late.
+        seconds = breaker.options.trial_limit - ASK_AGAIN
         lease.asked_at = asked_at = time.monotonic()
         got = self._redis().set(
             _lease_key(name, lease), lease.token, nx=True, px=int(seconds * 1000)

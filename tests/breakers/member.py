@@ -144,6 +144,7 @@ COMMANDS = {
     "hammer": hammer,
     "hang": lambda breaker: call(breaker, hang),
     "in_child": in_child,
+    "now": lambda breaker: time.time(),
     "moves": lambda breaker: MOVES,
     "override": override,
     "reset": lambda breaker: breaker.reset("by hand"),
