@@ -1,6 +1,5 @@
 """The health API behind Django; the probes here say what the edge says."""
 
-
 from django.conf import settings
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
