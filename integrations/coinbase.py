@@ -5,6 +5,7 @@ A thin client of our own. Two kinds of webhook come from Coinbase: the platform'
 (``X-CC-Webhook-Signature``, without one).
 """
 
+import base64
 import hashlib
 import hmac
 import json
@@ -19,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from breakers import CircuitBreaker, get_breaker
-from integrations.errors import SignatureError, UnreadableAnswerError
+from integrations.errors import MisuseError, SignatureError, UnreadableAnswerError
 from integrations.keys import may, need
 from integrations.retries import protected_call
 from integrations.sessions import make_session
@@ -46,9 +47,16 @@ def get(path: str, **params: str) -> dict[str, Any]:
 
     Raises:
         NotConfiguredError: COINBASE_API_KEY_NAME or COINBASE_API_KEY is not set.
+        MisuseError: the key cannot sign.
         CallRefusedError, CallTimeoutError, ServiceError: as in ``protected_call``.
     """
-    return protected_call(breaker(), lambda: _get(path, params), idempotent=True)
+    url = may("COINBASE_API_BASE", BASE).rstrip("/") + path
+    # Outside the guard: imports and a key that cannot sign are no fault of the service.
+    make_token("GET", url)
+    session = _session(os.getpid())
+    return protected_call(
+        breaker(), lambda: _get(session, url, params), idempotent=True
+    )
 
 
 def ping() -> None:
@@ -56,12 +64,10 @@ def ping() -> None:
     get("/api/v3/brokerage/key_permissions")
 
 
-def _get(path: str, params: Mapping[str, str]) -> dict[str, Any]:
-    base = may("COINBASE_API_BASE", BASE).rstrip("/")
-    token = make_token("GET", base + path)
-    answer = _session(os.getpid()).get(
-        base + path, params=params, headers={"Authorization": f"Bearer {token}"}
-    )
+def _get(session: Any, url: str, params: Mapping[str, str]) -> dict[str, Any]:
+    token = make_token("GET", url)
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = session.get(url, params=params, headers=headers)
     answer.raise_for_status()
     said = answer.json()
     if not isinstance(said, dict):
@@ -84,6 +90,7 @@ def make_token(method: str, url: str) -> str:
 
     Raises:
         NotConfiguredError: COINBASE_API_KEY_NAME or COINBASE_API_KEY is not set.
+        MisuseError: the key cannot sign.
     """
     import jwt
 
@@ -101,15 +108,20 @@ def make_token(method: str, url: str) -> str:
 
 
 def _signing_key(text: str) -> tuple[Any, str]:
-    import base64
-
     from cryptography.hazmat.primitives.asymmetric import ed25519
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    if "BEGIN" in text:
-        # On one line of an environment file the breaks are written out.
-        return text.replace("\\n", "\n"), "ES256"
-    seed = base64.b64decode(text)[:32]
-    return ed25519.Ed25519PrivateKey.from_private_bytes(seed), "EdDSA"
+    try:
+        if "BEGIN" in text:
+            # On one line of an environment file the breaks are written out.
+            pem = text.replace("\\n", "\n").encode()
+            return load_pem_private_key(pem, None), "ES256"
+        both = base64.b64decode(text)  # the private half, then the public one
+        return ed25519.Ed25519PrivateKey.from_private_bytes(both[:32]), "EdDSA"
+    except ValueError:
+        raise MisuseError(
+            "COINBASE_API_KEY is no EC key (PEM) and no Ed25519 key (base64)"
+        ) from None
 
 
 def read_webhook(

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from integrations import coinbase
-from integrations.errors import SignatureError
+from integrations.errors import MisuseError, SignatureError
 from tests.integrations.services import EC_KEY, PEM
 
 SECRET = "shared-secret"
@@ -78,6 +78,18 @@ def test_an_ed25519_key_signs_as_well(settings):
 
     claims = jwt.decode(token, public, algorithms=["EdDSA"], issuer="cdp")
     assert claims["sub"] == "organizations/o/apiKeys/k"
+
+
+@pytest.mark.parametrize("key", ["-----BEGIN nothing", "no base64", "c2hvcnQ="])
+def test_a_key_that_cannot_sign_is_no_fault_of_the_service(start, settings, key):
+    fake = start("coinbase")
+    settings.COINBASE_API_KEY = key
+
+    with pytest.raises(MisuseError, match="COINBASE_API_KEY"):
+        coinbase.get("/api/v3/brokerage/accounts")
+
+    assert fake.requests == []
+    assert coinbase.breaker().counts()["failure"] == 0
 
 
 def test_the_token_travels_with_the_request(start):

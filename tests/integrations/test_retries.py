@@ -70,15 +70,15 @@ def test_a_circuit_that_opens_between_two_tries_ends_them():
 
 
 def test_all_tries_together_have_the_limit_of_one():
-    breaker = get_breaker("r", timeout=1.0)
-    calls = Calls(*[ConnectionError()] * 3, seconds=0.5)
+    breaker = get_breaker("r", timeout=2.0)
+    calls = Calls(*[ConnectionError()] * 3, seconds=1.0)
     started = time.monotonic()
 
     with pytest.raises((ConnectionError, CallTimeoutError)):
         protected_call(breaker, calls, idempotent=True)
 
     assert calls.tries == 2
-    assert time.monotonic() - started < 1.2
+    assert time.monotonic() - started < 3
 
 
 def test_a_fallback_answers_for_the_last_try_only_when_there_is_one():
