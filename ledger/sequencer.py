@@ -154,7 +154,8 @@ def anchor(now: datetime | None = None) -> Anchor | None:
     if (
         last
         and last["checkpoint_id"] == checkpoint.pk
-        and now - last["at"] < CHECKPOINT_EVERY
+        # One from the future is of a clock that jumped: no reason for silence.
+        and timedelta(0) <= now - last["at"] < CHECKPOINT_EVERY
     ):
         return None
     line = {
