@@ -22,6 +22,7 @@ from breakers.errors import (
 )
 from breakers.models import BreakerState, OverrideMode, StoredState, circuit_columns
 from breakers.options import Options, check_name, make_options
+from breakers.store import store
 from ledger.models import Artifact
 from ledger.services import ArtifactType, Source, record
 
@@ -275,6 +276,10 @@ def _tell(row: BreakerState) -> None:
     if local is not None:
         local.adopt(told)
     fleet.publish(told)
+    if settings.ROLE != "command":
+        # Somebody must see the override's end, even where no breaker is used.
+        store.start()
+        store.wake()
 
 
 def _check_name(name: str) -> None:

@@ -1,6 +1,7 @@
 """Databases of their own for processes, and clients of the breakers' API."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,21 @@ def _migrated(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def deployment(tmp_path: Path, _migrated: str) -> Iterator[Deployment]:
-    """Give a deployment without Redis: processes meet in the table alone."""
-    with Deployment(tmp_path, new_database(tmp_path, _migrated)) as made:
-        yield made
+def deploy(tmp_path: Path, _migrated: str) -> Iterator[Callable[..., Deployment]]:
+    """Make deployments, without Redis if nothing is said: they meet in the table."""
+    with ExitStack() as all_made:
+
+        def make(**environ: str) -> Deployment:
+            url = new_database(tmp_path, _migrated)
+            return all_made.enter_context(Deployment(tmp_path, url, **environ))
+
+        yield make
+
+
+@pytest.fixture
+def deployment(deploy: Callable[..., Deployment]) -> Deployment:
+    """Give a deployment whose processes meet in the table alone."""
+    return deploy()
 
 
 @pytest.fixture

@@ -72,6 +72,13 @@ class Deployment(ExitStack):
         member.process.wait(10)
         return (datetime.now(UTC) - began).total_seconds()
 
+    def act(self, *words: str) -> str:
+        """Run `manage.py breaker` as somebody at the machine; return what it says."""
+        shell = Site({**self.site.env, "ROLE": "command"}, self.site.data)
+        done = shell.manage("breaker", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def row(self) -> dict[str, Any]:
         """Return the row of the breaker, or nothing."""
         sql = "SELECT * FROM breakers_breakerstate WHERE name = 'search'"

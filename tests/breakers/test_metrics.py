@@ -2,6 +2,7 @@
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from breakers import registry
 from breakers.guard import CircuitBreaker
@@ -101,3 +102,24 @@ def test_a_change_made_elsewhere_is_counted_there(measures, breaker, prometheus)
     name = "ftw_breaker_transitions_total"
     assert prometheus.get_sample_value(name, {"breaker": "third", **labels}) is None
     assert prometheus.get_sample_value(name, {"breaker": "other", **labels}) == 1
+
+
+def test_what_several_processes_count_is_one_sum_on_the_probe_port(
+    deployment, tmp_path
+):
+    members = deployment.start(2)  # each made one good call
+    members[0].do("fail")
+    members[1].do("good", 9)
+    for member in members:
+        deployment.end(member)
+
+    merged = CollectorRegistry()
+    MultiProcessCollector(merged, str(tmp_path / "run" / "prom" / "worker"))
+
+    told = [
+        merged.get_sample_value(
+            "ftw_breaker_calls_total", {"breaker": "search", "outcome": outcome}
+        )
+        for outcome in ("success", "failure")
+    ]
+    assert told == [11, 5]

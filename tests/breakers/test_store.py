@@ -1,12 +1,18 @@
 """The table is the truth: processes that share nothing else agree by it."""
 
+import os
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
+from breakers import registry
 from breakers.circuit import Row
-from breakers.store import merge
+from breakers.models import BreakerState
+from breakers.store import Store, merge
+from ledger.models import Artifact
 
 CLOSED = Row("search", version=4)
 OPEN = Row("search", state="OPEN", version=4, remaining=30.0, trips=1)
@@ -86,6 +92,91 @@ def test_a_reason_too_long_for_the_table_does_not_differ_for_ever():
     theirs = replace(mine, override_reason="x" * 200)
 
     assert merge(mine, theirs, theirs) is theirs
+
+
+# -- One pass ----------------------------------------------------------------------
+@pytest.fixture
+def breaker(_alone):
+    made = registry.get_breaker("kept", reset_timeout=30.0)
+    yield made
+    registry._breakers.pop("kept")
+
+
+def make_row(**columns) -> BreakerState:
+    now = timezone.now()
+    return BreakerState.objects.create(name="kept", **({"updated_at": now} | columns))
+
+
+@pytest.mark.django_db
+def test_a_quiet_pass_is_one_query_whatever_there_is(
+    breaker, django_assert_num_queries
+):
+    store = Store()
+    make_row()
+    for number in range(20):
+        BreakerState.objects.create(name=f"b{number}", updated_at=timezone.now())
+
+    with django_assert_num_queries(1):
+        store.look()
+
+
+@pytest.mark.django_db
+def test_a_row_that_was_deleted_is_written_again(breaker):
+    store = Store()
+    breaker.override("disabled", reason="by the code")
+    store.look()
+    BreakerState.objects.all().delete()
+
+    store.look()
+
+    assert BreakerState.objects.get().override == "disabled"
+
+
+@pytest.mark.django_db
+def test_an_open_time_that_no_option_allows_is_cut(breaker):
+    far = timezone.now() + timedelta(days=300)
+    make_row(state="OPEN", version=3, trips=1, open_until=far, opened_at=far)
+
+    Store().look()
+
+    row = breaker.circuit.row()
+    assert (row.state, row.version) == ("OPEN", 3)
+    assert row.remaining <= 30.0 * 11
+
+
+@pytest.mark.django_db
+def test_of_two_who_see_an_override_over_one_records_it(breaker):
+    over = timezone.now() - timedelta(seconds=1)
+    make_row(version=3, override="disabled", override_by="user:7", override_until=over)
+    stale = BreakerState.objects.get()
+
+    Store().look()
+    BreakerState.objects.filter(pk="kept").update(
+        override="disabled", override_until=stale.override_until
+    )
+    Store().look()
+
+    row = BreakerState.objects.get()
+    assert (row.override, row.override_by, row.override_until) == ("", "", None)
+    artifact = Artifact.objects.get()
+    assert (artifact.type, artifact.details["before"]) == ("override", "disabled")
+    assert artifact.fields["source"] == "circuit_breaker"
+
+
+@pytest.mark.django_db
+def test_who_lost_looks_again_at_once(breaker, monkeypatch):
+    store = Store()
+    make_row(version=1)
+    store.look()
+    breaker.override("disabled", reason="by the code")
+    late = BreakerState.objects.get()
+    BreakerState.objects.update(version=2, reason="by another")
+    store._due = time.monotonic() + 60
+
+    store._settle(breaker, late, timezone.now())
+
+    assert BreakerState.objects.get().override == ""
+    assert store._due <= time.monotonic()
 
 
 # -- Real processes ----------------------------------------------------------------
@@ -178,6 +269,56 @@ def test_an_override_that_is_over_leaves_the_row_and_one_artifact(deployment):
     for member in members:
         assert member.do("wait", "CLOSED", 3)["override"] == ""
     assert deployment.artifacts() == [["override", "DISABLED"], ["override", "auto"]]
+
+
+def test_an_override_of_the_same_moment_as_a_trip_is_kept_with_it(deploy):
+    deployment = deploy(SECONDS='{"POLL_ALONE": 60}')
+    one = deployment.start()
+    deployment.site.run(OVERRIDE)
+
+    one.do("fail")
+
+    assert one.do("wait", "FORCED_OPEN", 5)["version"] == 2
+    row = deployment.wait_for_row(version=2)
+    assert (row["state"], row["override"]) == ("OPEN", "forced_open")
+    assert row["override_by"] == "user:7"
+
+
+OVERRIDE = """
+from django.utils import timezone
+from breakers.models import BreakerState
+BreakerState.objects.create(
+    name="search", version=1, override="forced_open", override_by="user:7",
+    updated_at=timezone.now(),
+)
+"""
+
+
+def test_an_act_by_command_is_in_force_in_every_process(deployment):
+    one, other = deployment.start(2)
+    one.do("fail")
+    deployment.wait_for_row(state="OPEN")
+
+    said = deployment.act("reset", "search", "--reason", "key renewed")
+
+    assert said == "search is CLOSED\n"
+    for member in (one, other):
+        assert member.do("wait", "CLOSED", 3)["version"] == 2
+    assert deployment.artifacts() == [
+        ["breaker_trip", "OPEN"],
+        ["breaker_reset", "CLOSED"],
+    ]
+
+
+def test_with_redis_an_act_does_not_wait_for_the_next_look(deploy):
+    deployment = deploy(REDIS_URL=os.environ["REDIS_URL"], SECONDS='{"POLL": 60}')
+    one = deployment.start(reset_timeout=300.0)
+    one.do("fail")
+    deployment.wait_for_row(state="OPEN")
+
+    deployment.act("reset", "search", "--reason", "key renewed")
+
+    assert one.do("wait", "CLOSED", 2)["state"] == "CLOSED"
 
 
 # -- Audit -------------------------------------------------------------------------
