@@ -11,7 +11,7 @@ from django.core.exceptions import (
     RequestDataTooBig,
     TooManyFieldsSent,
 )
-from django.db import DatabaseError, DataError, InterfaceError
+from django.db import DatabaseError, DataError, InterfaceError, connections
 from django.http import (
     Http404,
     HttpRequest,
@@ -83,6 +83,7 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
         )
     elif isinstance(exc, DatabaseError | InterfaceError | RedisError):
         logger.error("dependency_away", extra={"error": type(exc).__name__})
+        drop_connections()
         exc = exceptions.APIException("The database does not answer; try again.")
         exc.status_code, headers["Retry-After"] = 503, "5"
     if isinstance(exc, Http404):
@@ -107,6 +108,17 @@ def handle_exception(exc: Exception, context: dict[str, Any]) -> Response | None
         headers=headers,
         content_type="application/problem+json",
     )
+
+
+def drop_connections() -> None:
+    """Keep no connection that failed for the requests to come.
+
+    One to SQLite that was opened while its folder was read-only would refuse to write
+    until CONN_MAX_AGE is over.
+    """
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
 
 
 def wants_json(request: HttpRequest) -> bool:

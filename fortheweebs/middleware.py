@@ -18,7 +18,7 @@ from django.http import (
 from django.urls import Resolver404, resolve
 from django_structlog.middlewares import RequestMiddleware
 
-from fortheweebs.api import error_body, stalled, wants_json
+from fortheweebs.api import drop_connections, error_body, stalled, wants_json
 from fortheweebs.api import server_error as internal_error
 from fortheweebs.status import status_page
 from health.snapshots import read_snapshot
@@ -67,6 +67,7 @@ class LogMiddleware(RequestMiddleware):
 
 def database_away(request: HttpRequest) -> HttpResponse:
     """Answer 503 in the manner of the route; touches no database and no session."""
+    drop_connections()
     response = _away_json(request) if wants_json(request) else status_page(request)
     response.status_code = 503
     response["Retry-After"] = RETRY_AFTER

@@ -1,7 +1,8 @@
 """A disk that takes no byte more: the system stays up, says so, and comes back.
 
-RLIMIT_FSIZE stands for the disk: it needs no right to mount, and every write that
-makes a file longer fails in the process that tries it, as on a full disk.
+RLIMIT_FSIZE stands for the full disk: it needs no right to mount, and every write that
+makes a file longer fails in the process that tries it. For one that became read-only
+stand the permissions of a user, or of a root without the right to pass them over.
 """
 
 import json
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -41,9 +42,33 @@ def full(pids: list[int]) -> Iterator[None]:
             psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE, limit)
 
 
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nobody write below a folder for a while, nor make or remove a file there."""
+    modes = {path: path.stat().st_mode for path in (folder, *folder.rglob("*"))}
+    for path, mode in modes.items():
+        path.chmod(mode & 0o555)
+    try:
+        yield
+    finally:
+        for path, mode in modes.items():
+            if path.exists():
+                path.chmod(mode)
+
+
+class Obedient(Installation):
+    """Parts that ask for permission although they are root's."""
+
+    def start(self, name: str, role: str, *command: str) -> subprocess.Popen[bytes]:
+        """Start a part without CAP_DAC_OVERRIDE."""
+        less = [f"--{caps}=-dac_override" for caps in ("bounding-set", "inh-caps")]
+        plain = ["setpriv", *less] if os.geteuid() == 0 else []
+        return super().start(name, role, *plain, *command)
+
+
 @pytest.fixture
 def site() -> Iterator[Installation]:
-    with Installation(REPORT_RATE="off") as running:
+    with Obedient(REPORT_RATE="off") as running:
         running.start_watchdog("--period", "0.5", "--timeout", "0.5")
         running.start_web()
         celery = (sys.executable, "-m", "celery", "-A", "fortheweebs")
@@ -71,11 +96,19 @@ def all_ticked(site: Installation, after_ns: int) -> bool:
     return {Role.WEB, Role.BEAT, Role.WATCHDOG} <= roles
 
 
-def test_a_full_disk_stops_no_part_and_is_over_when_it_is(site):
+def full_disk(site: Installation) -> AbstractContextManager[None]:
     leaders = [part.pid for part in site.parts.values()]
-    everybody = [*leaders, *(pid for name in site.parts for pid in site.children(name))]
+    children = [pid for name in site.parts for pid in site.children(name)]
+    return full([*leaders, *children])
 
-    with full(everybody):
+
+def read_only_folder(site: Installation) -> AbstractContextManager[None]:
+    return read_only(site.data)
+
+
+@pytest.mark.parametrize("failing", [full_disk, read_only_folder])
+def test_a_disk_that_takes_nothing_stops_no_part_and_is_over_when_it_is(site, failing):
+    with failing(site):
         statuses = {report(site) for _ in range(3)}
         live = site.get("/api/health/live", headers=STRANGER).status
         health = site.get("/api/bug-fixer/health", headers=STRANGER).status
