@@ -1,6 +1,7 @@
 """Who wants to hear of transitions. Pure."""
 
 import logging
+import threading
 from collections.abc import Callable
 
 from breakers.circuit import Transition
@@ -9,6 +10,7 @@ Listener = Callable[[Transition], object]
 
 logger = logging.getLogger(__name__)
 _listeners: tuple[Listener, ...] = ()
+_changing = threading.Lock()
 
 
 def on_transition(listener: Listener) -> Callable[[], None]:
@@ -17,11 +19,13 @@ def on_transition(listener: Listener) -> Callable[[], None]:
     One that raises is logged and harmless. Returns a function that takes it off again.
     """
     global _listeners  # noqa: PLW0603 - replaced whole, so that reading needs no lock
-    _listeners = (*_listeners, listener)
+    with _changing:
+        _listeners = (*_listeners, listener)
 
     def take_off() -> None:
         global _listeners  # noqa: PLW0603
-        _listeners = tuple(one for one in _listeners if one is not listener)
+        with _changing:
+            _listeners = tuple(one for one in _listeners if one is not listener)
 
     return take_off
 

@@ -45,3 +45,19 @@ def test_one_trial_at_a_time_and_three_good_ones_close_it():
         "CLOSED",
     ]
     assert seen.count("a trial is under way") == 3
+
+
+def test_one_that_was_throttled_says_so_while_it_is_on_trial():
+    now = [0.0]
+    circuit = Circuit("c", Options(), clock=lambda: now[0], spread=lambda low, high: 1)
+    circuit.arm()
+    permit, _ = circuit.admit()
+    circuit.throttled(permit, "RateLimitError 429", 7.0)
+    now[0] = 7.0
+
+    trial, moved = circuit.admit()
+    row = circuit.row()
+    closed = circuit.succeeded(trial)
+
+    assert (moved.new, row.reason) == ("HALF_OPEN", "throttled")
+    assert closed.new == "CLOSED"

@@ -52,7 +52,7 @@ def test_a_trip_is_seen_by_every_other_process_at_once(members, dependency):
 
     assert outcomes == ["failed"] * 5 + ["refused"]
     assert [told["state"] for told in seen] == ["OPEN", "OPEN"]
-    assert max(told["at"] for told in seen) - tripped < 1.0
+    assert max(told["at"] for told in seen) - tripped < 2.0
     assert two.do("call") == "refused"
     assert dependency.reached == 5
 
@@ -230,7 +230,7 @@ def test_an_override_reaches_every_process_and_ends_by_itself(members):
     ended = two.do("wait", ["CLOSED"], 5)
 
     assert (seen["state"], refused) == ("FORCED_OPEN", "refused")
-    assert seen["at"] - said < 1.0
+    assert seen["at"] - said < 2.0
     assert 1.0 < ended["at"] - said < 3.0
     assert two.do("call") == "ok"
 
