@@ -51,26 +51,27 @@ logger = logging.getLogger(__name__)
 
 
 # -- What two versions of a row come to --------------------------------------------
-def merge(mine: Row, theirs: Row, agreed: Row | None) -> Row:
+def merge(mine: Row, theirs: Row, agreed: Row | None, *, said: bool) -> Row:
     """Return what this process's row and the table's come to.
 
-    That is ``theirs`` itself when there is nothing to write. An override that was put
-    into the table since we agreed stays, whatever version the circuit has here: nobody
-    who acts may lose to a trip that happens at the same moment.
+    That is ``theirs`` itself when there is nothing to write. An override that came into
+    the table since we agreed stays, whatever version the circuit has here: nobody who
+    acts may lose to a trip of the same moment. ``said``: our own code spoke of overrides
+    since then; only so may one that the table holds be ended from here.
     """
     mine = _normal(mine)
-    early = agreed is None and mine.version > 0  # tripped before the first look
-    if mine.version < theirs.version and not (early and _opens(mine, theirs)):
+    told = not _same_override(theirs, agreed or Row(theirs.name))
+    held = mine if not told and (said or mine.override) else theirs
+    ahead, behind = mine.version > theirs.version, mine.version < theirs.version
+    circuit = mine if ahead or _opens(mine, theirs) else theirs
+    early = agreed is None and mine.version > 0  # something happened before any look
+    if behind and not early:
         return theirs
-    told = agreed is None or not _same_override(theirs, agreed)
-    same = _same_override(mine, theirs) or (told and _opens(theirs, mine))
-    if mine.version == theirs.version and same and not _opens(mine, theirs):
+    new = circuit is mine or not _same_override(held, theirs)
+    takes_over = behind or _same_override(mine, theirs) or _opens(theirs, mine)
+    if not new and takes_over:
         return theirs
-    held = theirs if told else mine
-    circuit = (
-        theirs if theirs.version == mine.version and _opens(theirs, mine) else mine
-    )
-    alone = mine.version > theirs.version and _same_override(held, mine)
+    alone = ahead and _same_override(held, mine)
     return replace(
         circuit,
         version=mine.version if alone else max(mine.version, theirs.version) + 1,
@@ -113,6 +114,8 @@ class Store:
     def __init__(self) -> None:
         self.held = False
         self._agreed: dict[str, BreakerState] = {}
+        # The version at which our own code last spoke of a breaker's override.
+        self._said: dict[str, int] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -145,7 +148,12 @@ class Store:
             return
         theirs = _within_limits(stored.as_row(now), breaker)
         agreed = self._agreed.get(breaker.name)
-        merged = merge(mine, theirs, agreed.as_row(now) if agreed else None)
+        merged = merge(
+            mine,
+            theirs,
+            agreed.as_row(now) if agreed else None,
+            said=self._said.get(breaker.name, 0) > (agreed.version if agreed else 0),
+        )
         if merged is not theirs:
             written = _update(stored, merged, now)
             if written is None:
@@ -177,8 +185,16 @@ class Store:
     def changed(self, breaker: CircuitBreaker) -> None:
         """Write soon what was changed here."""
         if registry.find_breaker(breaker.name) is breaker and self.is_ahead(breaker):
+            self.note(breaker)
             self.start()
             self.wake()
+
+    def note(self, breaker: CircuitBreaker) -> None:
+        """Note whether it was the override that was changed here."""
+        mine = breaker.circuit.row()
+        agreed = self._agreed.get(breaker.name) or BreakerState(name=breaker.name)
+        if not _same_override(_normal(mine), agreed.as_row(timezone.now())):
+            self._said[breaker.name] = mine.version
 
     def heard(self, transition: Transition) -> None:
         """See to it that a change made elsewhere reaches the table."""

@@ -2,15 +2,19 @@
 
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
+import hypothesis
 import pytest
 from django.utils import timezone
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from breakers import registry
-from breakers.circuit import Row
+from breakers import CircuitBreaker, registry
+from breakers.circuit import Refusal, Row
 from breakers.models import BreakerState
+from breakers.services import override_breaker
 from breakers.store import Store, merge
 from ledger.models import Artifact
 
@@ -34,17 +38,17 @@ FORCED = {"override": "forced_open", "override_by": "user:7", "override_remainin
     ],
 )
 def test_what_the_table_knows_better_is_adopted_as_it_is(mine, theirs, agreed):
-    assert merge(mine, theirs, agreed) is theirs
+    assert merge(mine, theirs, agreed, said=False) is theirs
 
 
 def test_a_newer_version_is_written_as_it_is():
     mine = replace(OPEN, version=5)
 
-    assert merge(mine, CLOSED, CLOSED) == mine
+    assert merge(mine, CLOSED, CLOSED, said=False) == mine
 
 
 def test_of_one_version_the_open_one_counts_and_gets_the_next():
-    assert merge(OPEN, CLOSED, CLOSED) == replace(OPEN, version=5)
+    assert merge(OPEN, CLOSED, CLOSED, said=False) == replace(OPEN, version=5)
 
 
 @pytest.mark.parametrize("version", [4, 5, 7])
@@ -54,7 +58,7 @@ def test_an_override_of_the_table_is_not_lost_to_a_trip_at_the_same_moment(
 ):
     theirs = replace(CLOSED, version=5, **FORCED)
 
-    merged = merge(replace(OPEN, version=version), theirs, agreed)
+    merged = merge(replace(OPEN, version=version), theirs, agreed, said=False)
 
     assert merged.override == "forced_open"
     assert merged.version > version or version < 5
@@ -66,7 +70,7 @@ def test_an_override_that_the_table_lost_meanwhile_is_ended():
     agreed = replace(CLOSED, **FORCED)
     mine = replace(agreed, version=5, state="OPEN")
 
-    merged = merge(mine, replace(CLOSED, version=5), agreed)
+    merged = merge(mine, replace(CLOSED, version=5), agreed, said=False)
 
     assert (merged.override, merged.state, merged.version) == ("", "OPEN", 6)
 
@@ -74,7 +78,7 @@ def test_an_override_that_the_table_lost_meanwhile_is_ended():
 def test_an_override_by_code_survives_another_change_of_the_same_version():
     mine = replace(CLOSED, version=5, **FORCED)
 
-    merged = merge(mine, replace(OPEN, version=5), CLOSED)
+    merged = merge(mine, replace(OPEN, version=5), CLOSED, said=True)
 
     assert (merged.override, merged.state, merged.version) == ("forced_open", "OPEN", 6)
 
@@ -82,16 +86,115 @@ def test_an_override_by_code_survives_another_change_of_the_same_version():
 def test_a_trip_before_the_first_look_is_no_less_than_what_the_table_says():
     mine = replace(OPEN, version=1)
 
-    merged = merge(mine, replace(CLOSED, version=9), None)
+    merged = merge(mine, replace(CLOSED, version=9), None, said=False)
 
     assert (merged.state, merged.version) == ("OPEN", 10)
+
+
+def test_an_override_by_code_before_the_first_look_counts_if_there_is_no_other():
+    mine = replace(CLOSED, version=1, **FORCED)
+    theirs = replace(OPEN, version=9)
+    held = replace(theirs, override="disabled")
+
+    merged = merge(mine, theirs, None, said=True)
+
+    assert (merged.override, merged.state, merged.version) == (
+        *("forced_open", "OPEN"),
+        10,
+    )
+    assert merge(mine, held, None, said=True) is held
+
+
+def test_an_override_is_ended_from_here_only_by_who_speaks_of_it():
+    agreed = replace(CLOSED, **FORCED)
+    mine = replace(CLOSED, version=5)
+
+    heard = merge(mine, agreed, agreed, said=False)
+    said = merge(mine, agreed, agreed, said=True)
+
+    assert (heard.override, heard.version) == ("forced_open", 6)
+    assert (said.override, said.version) == ("", 5)
 
 
 def test_a_reason_too_long_for_the_table_does_not_differ_for_ever():
     mine = replace(CLOSED, **FORCED, override_reason="x" * 300)
     theirs = replace(mine, override_reason="x" * 200)
 
-    assert merge(mine, theirs, theirs) is theirs
+    assert merge(mine, theirs, theirs, said=False) is theirs
+
+
+# -- Whatever happens in whatever order ---------------------------------------------
+@dataclass
+class Process:
+    """A breaker and what its process agreed on, without a thread."""
+
+    store: Store
+    breaker: CircuitBreaker
+
+    def trip(self) -> None:
+        for _ in range(5):
+            permit, _ = self.breaker.circuit.admit()
+            if not isinstance(permit, Refusal):
+                self.breaker.circuit.failed(permit, "E")
+        self.store.note(self.breaker)
+
+    def close(self) -> None:
+        self.breaker.reset()
+        self.store.note(self.breaker)
+
+    def look(self) -> None:
+        row = BreakerState.objects.filter(pk="kept").first()
+        self.store._settle(self.breaker, row, timezone.now())
+
+    @property
+    def seen(self) -> tuple[str, str, int]:
+        row = self.breaker.circuit.row()
+        return row.state, row.override, row.version
+
+
+NUMBERS = st.integers(0, 2)
+STEPS = st.one_of(
+    st.tuples(st.sampled_from(["trip", "close", "look"]), NUMBERS),
+    st.tuples(st.just("hear"), NUMBERS, NUMBERS),
+    st.tuples(st.just("act"), st.sampled_from(["forced_open", "disabled", "auto"])),
+)
+
+
+# 0 is far ahead when it is first heard of, and never saw the act.
+UNSEEN = [
+    *(("trip", 0), ("close", 0), ("trip", 0), ("act", "disabled")),
+    *(("look", 1), ("hear", 1, 0), ("look", 1)),
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_alone")
+@given(steps=st.lists(STEPS, max_size=14))
+@example(steps=UNSEEN)
+@hypothesis.settings(max_examples=80)
+def test_all_agree_in_the_end_and_the_last_act_of_an_operator_stands(steps):
+    BreakerState.objects.all().delete()
+    make_row(version=1)
+    processes = [Process(Store(), CircuitBreaker("kept")) for _ in range(3)]
+    last = "auto"
+
+    for name, *rest in steps:
+        if name == "act":
+            last = rest[0]
+            end = None if last == "auto" else timezone.now() + timedelta(hours=1)
+            override_breaker("kept", last, reason="enough", until=end, actor="user:7")
+        elif name == "hear":
+            processes[rest[0]].breaker.adopt(processes[rest[1]].breaker.circuit.row())
+        else:
+            getattr(processes[rest[0]], name)()
+    for process in [*processes, *processes]:
+        process.look()
+
+    row = BreakerState.objects.get()
+    assert {process.seen for process in processes} == {
+        (row.state, row.override, row.version)
+    }
+    assert (row.override or "auto") == last
 
 
 # -- One pass ----------------------------------------------------------------------
