@@ -168,3 +168,25 @@ def test_what_has_the_focus_is_not_replaced(tab):
         page.page.clock.run_for(6000)
 
     assert page.page.evaluate("document.activeElement.dataset.mine") == "1"
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+def test_a_breaker_is_forced_open_in_three_clicks_and_that_is_undone(tab, script):
+    page = tab("root", script=script)
+    page.open("/admin/breakers/")
+    row = page.page.locator("tr", has=page.page.get_by_role("link", name="supabase"))
+
+    row.get_by_role("link", name="Force open").click()
+    page.page.get_by_label("Reason").fill("vendor confirms an outage")
+    page.page.get_by_role("button", name="Review").click()
+    expect(page.page.locator("#act")).to_contain_text("by itself")
+    page.page.get_by_role("button", name="Force open everywhere").click()
+    expect(page.page.locator("#done")).to_contain_text("FORCED OPEN")
+    expect(row).to_contain_text("vendor confirms an outage")
+    page.page.locator("#done").get_by_role("link", name="Undo").click()
+    page.page.get_by_role("button", name="Review").click()
+    page.page.get_by_role("button", name="End it everywhere").click()
+
+    expect(page.page.locator("#done")).to_contain_text("the override ended")
+    expect(row).to_contain_text("closed")
+    assert page.complaints == []
