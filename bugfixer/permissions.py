@@ -1,4 +1,4 @@
-"""Who may do what with bugs, and how artifacts name whoever did it."""
+"""Who may do what with bugs."""
 
 from typing import Any
 
@@ -22,11 +22,6 @@ class NeedsPermission(BasePermission):
         if not (user.is_active and getattr(user, "is_staff", False)):
             return False
         return user.has_perm(view.needs)
-
-
-def actor_of(user: AbstractBaseUser | AnonymousUser) -> str:
-    """Return who acts as artifacts say it: a kind and a number, never a name."""
-    return str(getattr(user, "actor", None) or f"user:{user.pk}")
 
 
 def sees_payload(user: AbstractBaseUser | AnonymousUser) -> bool:

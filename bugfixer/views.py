@@ -29,11 +29,11 @@ from bugfixer.permissions import (
     PAYLOAD,
     RESOLVE,
     NeedsPermission,
-    actor_of,
     sees_payload,
 )
 from bugfixer.rows import row_by_report, row_of_taken, rows_of_bugs
 from ledger.serializers import StrictIn, problems
+from ledger.services import actor_of
 
 LIST_LIMIT = 50
 NEWEST_REPORTS = 20

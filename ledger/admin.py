@@ -253,7 +253,7 @@ class ArtifactAdmin(AnyAdmin):
         """Queue a full verification."""
         if not request.user.has_perm("ledger.verify_ledger"):
             raise PermissionDenied
-        actor = f"user:{request.user.pk}"
+        actor = services.actor_of(request.user)
         try:
             tasks.verify.delay(full=True, actor=actor, event_id=str(uuid4()))
         except OperationalError:

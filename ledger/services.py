@@ -22,6 +22,7 @@ __all__ = [
     "LastVerify",
     "LedgerState",
     "Source",
+    "actor_of",
     "counts_by_kind",
     "emit",
     "record",
@@ -101,6 +102,11 @@ def emit(
     body = make_body(frame, event_id, time, _with_request(details))
     spool.write(body, durable=durable)
     return event_id
+
+
+def actor_of(user: Any) -> str:
+    """Return who acts as artifacts say it: a kind and a number, never a name."""
+    return str(getattr(user, "actor", "") or f"user:{user.pk}")
 
 
 def _entry(

@@ -142,8 +142,3 @@ def consistency(old: int, size: int) -> list[bytes]:
     reader = TreeReader(size)
     reader.load(_wanted(make))
     return make(reader.subtree)
-
-
-def root_at(size: int) -> bytes:
-    """Return the root the stored tree has at a size."""
-    return load_edge(size).root()

@@ -60,11 +60,6 @@ class MayVerify(BasePermission):
         return request.method != "POST" or request.user.has_perm("ledger.verify_ledger")
 
 
-def actor_of(request: Request) -> str:
-    """Return who asks, as artifacts name it: never a name or an address."""
-    return str(getattr(request.user, "actor", "") or f"user:{request.user.pk}")
-
-
 def _version(request: Request, *args: Any, **kwargs: Any) -> str:
     return f'"{reads.version()}"'
 
@@ -280,7 +275,7 @@ class VerifyView(APIView):
     def post(self, request: Request) -> Response:
         """Queue a full verification; a repeated Idempotency-Key verifies once."""
         _no_parameters(request)
-        actor = actor_of(request)
+        actor = services.actor_of(request.user)
         event_id = _event_id(request, actor)
         status, code = "done", 200
         if not Artifact.objects.by_event(event_id).exists():

@@ -70,7 +70,7 @@ def test_full_tiles_are_stored_with_their_roots():
     tiles = list(Tile.objects.order_by("index").values_list("level", "index"))
 
     assert tiles == [(0, 0), (0, 1)]
-    assert tree.root_at(700) == bytes(Checkpoint.objects.get(size=700).root)
+    assert tree.load_edge(700).root() == bytes(Checkpoint.objects.get(size=700).root)
 
 
 # -- Checkpoints and anchors -------------------------------------------------------

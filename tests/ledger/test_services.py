@@ -1,7 +1,9 @@
 import uuid
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import transaction
 from structlog.contextvars import bound_contextvars
 
@@ -113,3 +115,13 @@ def test_a_value_that_may_not_be_stored_is_refused_by_name(wrong, named):
     for verb in (services.record, services.emit):
         with pytest.raises(ValueError, match=f"^{named}: "):
             verb(**{**BASE, **wrong})
+
+
+def test_whoever_acts_is_named_by_a_kind_and_a_number():
+    person = User(pk=7, username="ann")
+    loopback = SimpleNamespace(pk=None, actor="loopback")
+
+    assert (services.actor_of(person), services.actor_of(loopback)) == (
+        "user:7",
+        "loopback",
+    )
