@@ -6,10 +6,9 @@ that failed, are none: a dependency that is dead for a day would write hundreds.
 
 from uuid import UUID, uuid5
 
-from breakers.circuit import CircuitState, Transition
+from breakers.circuit import ENDED, CircuitState, Transition
 from ledger.services import ArtifactType, Source, emit
 
-ENDED = "the override ended"
 _NAMESPACE = UUID("62726b72-0000-5000-8000-000000000001")
 _OPENED = {CircuitState.OPEN, CircuitState.HALF_OPEN}
 _CIRCUIT = {CircuitState.CLOSED, *_OPENED}

@@ -25,6 +25,9 @@ JITTER = 0.1
 # The window is kept in so many parts: counts are exact to 1/64 of its length.
 GRAINS = 64
 
+# Why an override ended that nobody ended.
+ENDED = "the override ended"
+
 Tick = Callable[[], int]
 
 
@@ -547,7 +550,7 @@ class Circuit:
             return None
         before = CircuitState[self.override.name]
         self._hold(Override.NONE, "", "", math.inf)
-        return self._transition(before, "the override ended", now)
+        return self._transition(before, ENDED, now)
 
     def tend(self) -> Transition | None:
         """End an override whose time is over, without a call that notices."""

@@ -20,7 +20,14 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.utils import timezone
 
 from breakers import audit, fleet, registry
-from breakers.circuit import JITTER, MOST_GROWTH, CircuitState, Row, Transition
+from breakers.circuit import (
+    ENDED,
+    JITTER,
+    MOST_GROWTH,
+    CircuitState,
+    Row,
+    Transition,
+)
 from breakers.guard import CircuitBreaker
 from breakers.models import (
     NAME_LENGTH,
@@ -302,7 +309,7 @@ def _end_override(row: BreakerState, now: datetime) -> None:
                 event_id=audit.event_id(row.name, row.version, "auto"),
                 before=ended,
                 after="auto",
-                reason=audit.ENDED,
+                reason=ENDED,
                 until=until.isoformat() if until else "",
                 version=row.version,
             )

@@ -27,7 +27,7 @@ from integrations.sessions import make_session
 from integrations.verdicts import is_failure
 
 NAME = "coinbase"
-TIMEOUT = 5.0
+TIMEOUT = 10.0
 BASE = "https://api.coinbase.com"
 # Seconds a token lives: what the service allows at most.
 TOKEN_LIFE = 120

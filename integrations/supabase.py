@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 NAME = "supabase"
-TIMEOUT = 2.0
+TIMEOUT = 5.0
 
 
 def breaker() -> CircuitBreaker:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from breakers import CircuitBreaker, CircuitState, Transition, audit
+from breakers.circuit import ENDED
 from ledger import spool
 from ledger.models import Artifact
 
@@ -86,7 +87,7 @@ def test_an_override_that_ends_by_its_time_says_so_in_its_reason():
 
     moves.append(circuit.tend())
 
-    assert moves[0].reason == audit.ENDED
+    assert moves[0].reason == ENDED
 
 
 @pytest.mark.usefixtures("_agreed")
