@@ -1,6 +1,5 @@
 """Circuit breakers that hold in a fleet. Importing this imports no Django."""
 
-from breakers.circuit import CircuitState, Override, Transition
 from breakers.deadline import deadline, remaining
 from breakers.errors import (
     BreakerError,
@@ -13,6 +12,7 @@ from breakers.errors import (
 from breakers.guard import CircuitBreaker
 from breakers.listeners import on_transition
 from breakers.registry import all_breakers, get_breaker
+from breakers.states import CircuitState, Override, Transition
 
 __all__ = [
     "BreakerError",

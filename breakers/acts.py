@@ -7,13 +7,13 @@ from uuid import uuid4
 
 from django import forms
 
-from breakers.circuit import CircuitState
 from breakers.services import (
     AUTO,
     LONGEST_REASON,
     SHORTEST_REASON,
     BreakerFacts,
 )
+from breakers.states import CircuitState
 
 SPANS = ((900, "15 min"), (3600, "1 h"), (28800, "8 h"))
 ENDLESS = (0, "without end")

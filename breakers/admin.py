@@ -18,12 +18,12 @@ from django.utils import timezone
 
 from breakers import registry, services
 from breakers.acts import ACTS, Act, ActForm, acts_for, trial_in
-from breakers.circuit import CircuitState
 from breakers.errors import ActRefusedError, BreakerChangedError, UnknownBreakerError
 from breakers.lanes import Moment, Span, openings, spans_of
 from breakers.models import BreakerState
 from breakers.options import make_options
 from breakers.services import AUTO, BreakerFacts
+from breakers.states import CircuitState
 from ledger.kinds import ArtifactType
 from ledger.models import Artifact
 

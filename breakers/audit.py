@@ -6,7 +6,7 @@ that failed, are none: a dependency that is dead for a day would write hundreds.
 
 from uuid import UUID, uuid5
 
-from breakers.circuit import ENDED, CircuitState, Transition
+from breakers.states import ENDED, CircuitState, Transition
 from ledger.services import ArtifactType, Source, emit
 
 _NAMESPACE = UUID("62726b72-0000-5000-8000-000000000001")

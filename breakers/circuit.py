@@ -12,12 +12,11 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from breakers.options import Options
+from breakers.states import ENDED, CircuitState, Override, Row, Transition
 
 # Open time doubles with each trial that fails, up to so many times the first.
 MOST_GROWTH = 10.0
@@ -25,71 +24,7 @@ JITTER = 0.1
 # The window is kept in so many parts: counts are exact to 1/64 of its length.
 GRAINS = 64
 
-# Why an override ended that nobody ended.
-ENDED = "the override ended"
-
 Tick = Callable[[], int]
-
-
-class CircuitState(StrEnum):
-    """What a breaker does with the next call; the last three are overrides."""
-
-    CLOSED = "CLOSED"
-    OPEN = "OPEN"
-    HALF_OPEN = "HALF_OPEN"
-    FORCED_OPEN = "FORCED_OPEN"
-    DISABLED = "DISABLED"
-    METRICS_ONLY = "METRICS_ONLY"
-
-
-class Override(StrEnum):
-    """What an operator said: refuse all, count nothing, or count and refuse nothing."""
-
-    NONE = ""
-    FORCED_OPEN = "forced_open"
-    DISABLED = "disabled"
-    METRICS_ONLY = "metrics_only"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What a fleet shares of one breaker.
-
-    Times are seconds from now, never clock times: ``remaining`` until a trial, ``age``
-    since it opened, ``override_remaining`` until the override ends (None: no end).
-    """
-
-    name: str
-    state: str = CircuitState.CLOSED
-    version: int = 0
-    reason: str = ""
-    remaining: float = 0.0
-    age: float = 0.0
-    opens: int = 0
-    trips: int = 0
-    last_error: str = ""
-    override: str = ""
-    override_reason: str = ""
-    override_by: str = ""
-    override_remaining: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """One change of what :attr:`CircuitBreaker.state` shows.
-
-    ``version`` counts the changes a fleet agrees on; ``adopted`` ones were made
-    elsewhere; ``evidence`` says on what grounds, without anything from a message.
-    """
-
-    name: str
-    old: CircuitState
-    new: CircuitState
-    reason: str
-    at: datetime
-    version: int = 0
-    adopted: bool = False
-    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Trial:

@@ -20,9 +20,9 @@ from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
-from breakers.circuit import CircuitState, Row
 from breakers.guard import CircuitBreaker
 from breakers.pulse import pulse
+from breakers.states import CircuitState, Row
 
 PREFIX = "ftw:breakers:"
 SILENT = 2.0

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from breakers.circuit import Transition
+from breakers.states import Transition
 
 Listener = Callable[[Transition], object]
 

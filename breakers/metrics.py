@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
 from breakers import registry
-from breakers.circuit import CircuitState, Transition
 from breakers.guard import CircuitBreaker
+from breakers.states import CircuitState, Transition
 
 # An open circuit is tried after reset_timeout, at most after ten times that.
 BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django.db import models
 
-from breakers.circuit import CircuitState, Row
+from breakers.states import CircuitState, Row
 
 NAME_LENGTH = 40
 TEXT_LENGTH = 200

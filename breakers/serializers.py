@@ -4,8 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from breakers.circuit import CircuitState
 from breakers.services import AUTO, LONGEST_REASON, MODES, SHORTEST_REASON
+from breakers.states import CircuitState
 from ledger.serializers import StrictIn
 
 MAX_VERSION = 2**63 - 1

@@ -12,7 +12,6 @@ from django.db import transaction
 from django.utils import timezone
 
 from breakers import fleet, registry
-from breakers.circuit import CircuitState, Override
 from breakers.errors import (
     ActRefusedError,
     BreakerChangedError,
@@ -22,6 +21,7 @@ from breakers.errors import (
 )
 from breakers.models import BreakerState, OverrideMode, StoredState, circuit_columns
 from breakers.options import Options, check_name, make_options
+from breakers.states import CircuitState, Override
 from breakers.store import store
 from ledger.models import Artifact
 from ledger.services import ArtifactType, Source, record

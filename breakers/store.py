@@ -20,14 +20,7 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.utils import timezone
 
 from breakers import audit, fleet, registry
-from breakers.circuit import (
-    ENDED,
-    JITTER,
-    MOST_GROWTH,
-    CircuitState,
-    Row,
-    Transition,
-)
+from breakers.circuit import JITTER, MOST_GROWTH
 from breakers.guard import CircuitBreaker
 from breakers.models import (
     NAME_LENGTH,
@@ -36,6 +29,7 @@ from breakers.models import (
     circuit_columns,
     override_columns,
 )
+from breakers.states import ENDED, CircuitState, Row, Transition
 from ledger.services import ArtifactType, Source, record
 from ledger.waits import database_wait
 

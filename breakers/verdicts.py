@@ -11,23 +11,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from breakers.circuit import (
-    PASS,
-    Circuit,
-    CircuitState,
-    Override,
-    Permit,
-    Refusal,
-    Row,
-    Tick,
-    Transition,
-)
+from breakers.circuit import PASS, Circuit, Permit, Refusal, Tick
 from breakers.errors import CircuitOpenError
 from breakers.kinds import Kind, kind_of
 from breakers.listeners import logger, notify
 from breakers.options import check_name, make_options
 from breakers.pool import Pool
 from breakers.pulse import pulse
+from breakers.states import CircuitState, Override, Row, Transition
 from breakers.throttling import read_retry_after, read_status
 
 

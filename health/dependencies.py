@@ -20,8 +20,8 @@ from django.db.migrations.loader import MigrationLoader
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from breakers.circuit import CircuitState
 from breakers.services import list_breakers
+from breakers.states import CircuitState
 from health.places import run_dir
 from health.snapshot import State
 from ledger.state import state

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from breakers import CircuitBreaker, CircuitState, Transition, audit
-from breakers.circuit import ENDED
+from breakers.states import ENDED
 from ledger import spool
 from ledger.models import Artifact
 

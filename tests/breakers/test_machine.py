@@ -19,8 +19,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from breakers.circuit import PASS, Circuit, Override, Refusal, Row, Trial
+from breakers.circuit import PASS, Circuit, Refusal, Trial
 from breakers.options import Options
+from breakers.states import Override, Row
 from tests.breakers.guards import Clock, in_threads, make_circuit
 
 THRESHOLD, NEEDED, RESET, TIMEOUT = 2, 2, 10.0, 2.0

@@ -12,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from breakers import CircuitBreaker, registry
-from breakers.circuit import Refusal, Row
+from breakers.circuit import Refusal
 from breakers.models import BreakerState
 from breakers.services import override_breaker
+from breakers.states import Row
 from breakers.store import Store, merge
 from ledger.models import Artifact
 

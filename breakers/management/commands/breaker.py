@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from breakers import services
-from breakers.circuit import Override
 from breakers.errors import ActRefusedError, BreakerError
 from breakers.services import BreakerFacts
+from breakers.states import Override
 
 MODES = {
     "force_open": Override.FORCED_OPEN,
