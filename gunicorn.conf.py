@@ -33,6 +33,7 @@ logger_class = hooks.StructuredLogger
 on_starting = hooks.on_starting
 when_ready = hooks.when_ready
 post_fork = hooks.post_fork
+post_worker_init = hooks.post_worker_init
 worker_exit = hooks.worker_exit
 child_exit = hooks.child_exit
 on_exit = hooks.on_exit

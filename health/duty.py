@@ -112,6 +112,7 @@ class Duty:
     def step(self) -> None:
         """Write a snapshot once every check has a result; sweep now and then."""
         now, now_ns = time.time(), time.monotonic_ns()
+        self.measures.beats["duty"] = now
         checks = self.sampler.collect(now, now_ns)
         if checks is not None:
             changed = self._note_checks(checks)

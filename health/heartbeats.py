@@ -1,10 +1,11 @@
 """The rows that the holder of the sampler lock keeps: the web server's and its own."""
 
 import threading
+import time
 from typing import Any
 
 from health import startup
-from health.instances import BEAT_SECONDS, Heartbeat, beat, withdraw
+from health.instances import BEAT_SECONDS, Heartbeat, beat, read_holds, withdraw
 from health.places import drain_file
 from health.processes import identify
 from health.slots import FRESH_SECONDS, SlotReading
@@ -12,6 +13,7 @@ from health.snapshot import Hold
 from health.steady import Steady
 
 GOODBYE_SECONDS = 1.5
+HELD = ("web", "worker", "beat", "watchdog")
 
 
 class Heartbeats:
@@ -20,6 +22,7 @@ class Heartbeats:
     def __init__(self, *, own_role: str, hold: Hold | None) -> None:
         """Begin with the hold that the holder before knew of."""
         self.hold = hold
+        self._holds = {"web": hold} if hold else {}
         self._own_role = own_role
         self._said: dict[str, Any] = {"live": True, "ready": False, "detail": {}}
         self._heard = threading.Event()
@@ -37,6 +40,13 @@ class Heartbeats:
         goodbye = threading.Thread(target=self._withdraw, daemon=True)
         goodbye.start()
         goodbye.join(GOODBYE_SECONDS)
+
+    def holds(self) -> dict[str, str]:
+        """Return the kind of every hold of this node that has not ended, by role."""
+        now = time.time()
+        return {
+            role: hold.kind for role, hold in self._holds.items() if hold.holds_at(now)
+        }
 
     def say(
         self,
@@ -72,6 +82,7 @@ class Heartbeats:
         elif self._web_seen and not startup.current_boot():
             self._web_seen = False
             withdraw("web")
+        self._holds = read_holds(HELD)
 
     def _withdraw(self) -> None:
         if self._own_role:

@@ -13,6 +13,7 @@ from gunicorn.glogging import Logger
 from health import startup
 from health.careless import limit_listener
 from health.counters import empty_counters, forget_process
+from health.dumps import register_dumps
 from health.duty import Duty
 from health.places import drain_file
 from health.pulse import own_pulse, start_pulse
@@ -93,6 +94,11 @@ def post_fork(
     threading.Thread(
         target=stand_in, args=(contender,), name="stand-in", daemon=True
     ).start()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Answer SIGUSR2 with tracebacks; before this gunicorn resets every signal."""
+    register_dumps()
 
 
 def stand_in(contender: Contender) -> None:

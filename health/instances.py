@@ -1,6 +1,7 @@
 """The heartbeat row of an instance, written every 10 s from a thread that may hang."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -68,6 +69,19 @@ def _read_hold(name: str) -> Hold | None:
         return None
     kind, reason, by, until = row
     return Hold(kind, reason, by, until.timestamp() if until else None)
+
+
+def read_holds(roles: Iterable[str]) -> dict[str, Hold]:
+    """Return the holds in force on the instances of this node, by role."""
+    names = {instance_name(role): role for role in roles}
+    try:
+        rows = Instance.objects.filter(name__in=names).held(timezone.now())
+        return {
+            names[name]: Hold(kind, reason, by, until.timestamp() if until else None)
+            for name, kind, reason, by, until in rows.values_list("name", *_HOLD_FIELDS)
+        }
+    finally:
+        connection.close()
 
 
 def withdraw(role: str) -> None:

@@ -8,6 +8,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 
 from django.conf import settings
 from prometheus_client import CollectorRegistry, generate_latest
@@ -20,7 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from breakers.circuit import CircuitState
+from breakers.states import CircuitState
 from health import startup
 from health.counters import counter_files
 from health.ledgerwork import LedgerFacts
@@ -30,7 +31,32 @@ from health.snapshot import Snapshot, State
 from health.snapshots import load_snapshot
 
 BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+RECOVERY = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 VALUES = {State.PASS: 1.0, State.WARN: 0.5, State.FAIL: 0.0}
+
+
+class Histogram:
+    """Counts by label in fixed buckets."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        """Begin at nothing."""
+        self.bounds = bounds
+        self.counts: dict[str, list[int]] = {}
+        self.sums: dict[str, float] = {}
+
+    def observe(self, label: str, seconds: float) -> None:
+        """Count one."""
+        counts = self.counts.setdefault(label, [0] * (len(self.bounds) + 1))
+        counts[bisect_left(self.bounds, seconds)] += 1
+        self.sums[label] = self.sums.get(label, 0.0) + seconds
+
+    def fill(self, family: HistogramMetricFamily) -> HistogramMetricFamily:
+        """Give a family everything that was counted."""
+        for label, counts in sorted(self.counts.items()):
+            bounds = (*map(str, self.bounds), "+Inf")
+            buckets = list(zip(bounds, map(float, accumulate(counts)), strict=True))
+            family.add_metric([label], buckets, self.sums[label])
+        return family
 
 
 class Measures:
@@ -39,14 +65,15 @@ class Measures:
     def __init__(self) -> None:
         """Begin at nothing."""
         self.transitions: Counter[tuple[str, str]] = Counter()
-        self.durations: dict[str, list[int]] = {}
-        self.sums: Counter[str] = Counter()
+        self.checks = Histogram(BUCKETS)
+        self.recoveries = Histogram(RECOVERY)
+        self.decisions: Counter[tuple[str, str]] = Counter()
+        self.restarts: Counter[tuple[str, str]] = Counter()
+        self.beats: dict[str, float] = {}
 
     def observe(self, check: str, seconds: float) -> None:
         """Count one run of a check."""
-        counts = self.durations.setdefault(check, [0] * (len(BUCKETS) + 1))
-        counts[bisect_left(BUCKETS, seconds)] += 1
-        self.sums[check] += seconds  # type: ignore[assignment]
+        self.checks.observe(check, seconds)
 
     def count_transition(self, probe: str, to: str) -> None:
         """Count one change of a probe."""
@@ -72,6 +99,7 @@ class HealthCollector(Collector):
             yield from self._probes(self._snapshot)
             yield from self._checks(self._snapshot)
         yield from self._counted()
+        yield from watchdog_families(self._measures)
         if self._facts is not None:
             yield from self._ledger(self._facts)
             yield from self._breakers(self._facts)
@@ -145,16 +173,11 @@ class HealthCollector(Collector):
         yield age
 
     def _counted(self) -> Iterator[Metric]:
-        duration = HistogramMetricFamily(
-            "ftw_check_duration_seconds", "How long a check took.", labels=["check"]
+        yield self._measures.checks.fill(
+            HistogramMetricFamily(
+                "ftw_check_duration_seconds", "How long a check took.", labels=["check"]
+            )
         )
-        for check, counts in sorted(self._measures.durations.items()):
-            total, buckets = 0, []
-            for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
-                total += count
-                buckets.append((bound, float(total)))
-            duration.add_metric([check], buckets, self._measures.sums[check])
-        yield duration
         transitions = CounterMetricFamily(
             "ftw_probe_transitions", "Changes of a probe.", labels=["probe", "to"]
         )
@@ -207,6 +230,41 @@ def ledger_gauges(facts: LedgerFacts) -> Iterator[Metric]:
     for name, (text, value) in values.items():
         if value is not None:
             yield GaugeMetricFamily(name, text, value=value)
+
+
+def watchdog_families(measures: Measures) -> Iterator[Metric]:
+    """Yield what the watchdog decided, did, and how long it took to be well again."""
+    decisions = CounterMetricFamily(
+        "ftw_watchdog_decisions",
+        "Decisions of the watchdog, with what became of them.",
+        labels=["action", "result"],
+    )
+    for decided, count in sorted(measures.decisions.items()):
+        decisions.add_metric(list(decided), count)
+    yield decisions
+    restarts = CounterMetricFamily(
+        "ftw_restarts",
+        "Processes that the watchdog ended, so that they begin anew.",
+        labels=["target", "reason"],
+    )
+    for ended, count in sorted(measures.restarts.items()):
+        restarts.add_metric(list(ended), count)
+    yield restarts
+    yield measures.recoveries.fill(
+        HistogramMetricFamily(
+            "ftw_recovery_seconds",
+            "From the failure to the process that took the place.",
+            labels=["failure"],
+        )
+    )
+    beats = GaugeMetricFamily(
+        "ftw_watchdog_last_beat_timestamp_seconds",
+        "When a part of the watchdog went round last.",
+        labels=["component"],
+    )
+    for component, at in sorted(measures.beats.items()):
+        beats.add_metric([component], at)
+    yield beats
 
 
 def merged_counters() -> Iterator[Metric]:

@@ -6,6 +6,7 @@ from typing import Any
 from django.db import connections
 
 from health.counters import empty_counters, forget_process
+from health.dumps import register_dumps
 from health.pulse import own_pulse, start_pulse
 from health.slots import Role
 
@@ -35,6 +36,7 @@ def begin_worker(**_: Any) -> None:
 def begin_child(**_: Any) -> None:
     """Give the child its slot."""
     start_pulse(Role.POOL)
+    register_dumps()
 
 
 def end_child(pid: int | None = None, **_: Any) -> None:

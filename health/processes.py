@@ -1,6 +1,7 @@
 """What the kernel says of a process: identity, state, memory."""
 
 import os
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -85,3 +86,27 @@ def memory_limit(configured: int) -> int:
     except OSError:
         return configured
     return configured if text == "max" else min(configured, int(int(text) * 0.85))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the kernel says of one living process."""
+
+    state: str
+    parent: int
+    owner: int
+    up: float
+
+
+def look_at(identity: Identity) -> Look | None:
+    """Ask the kernel about that very process; None if it is gone or another one."""
+    try:
+        fields = _stat_fields(identity.pid)
+        owner = Path(f"/proc/{identity.pid}").stat().st_uid
+    except OSError:
+        return None
+    if fields[0] in {"Z", "X"} or int(fields[19]) != identity.start_ticks:
+        return None
+    began = identity.start_ticks / os.sysconf("SC_CLK_TCK")
+    up = time.clock_gettime(time.CLOCK_BOOTTIME) - began
+    return Look(fields[0], int(fields[1]), owner, up)

@@ -15,7 +15,8 @@ FAMILIES = {
     *("heal_artifacts", "process_uptime_seconds", "process_heap_bytes"),
     *("ftw_worker_heartbeat_age_seconds", "ftw_inflight_oldest_seconds"),
     *("ftw_ledger_size", "ftw_ledger_pending", "ftw_ledger_anchored_size"),
-    "ftw_breaker_state",
+    *("ftw_breaker_state", "ftw_watchdog_decisions", "ftw_restarts"),
+    *("ftw_recovery_seconds", "ftw_watchdog_last_beat_timestamp_seconds"),
 }
 
 
@@ -69,8 +70,8 @@ def test_a_duration_falls_into_its_bucket():
     measures.observe("db", 0.005)
     measures.observe("db", 9.0)
 
-    assert measures.durations["db"] == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
-    assert measures.sums["db"] == pytest.approx(9.005)
+    assert measures.checks.counts["db"] == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert measures.checks.sums["db"] == pytest.approx(9.005)
 
 
 def test_staff_get_the_same_text_on_the_main_port(site):
