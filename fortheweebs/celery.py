@@ -34,6 +34,8 @@ def _options() -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "beat_max_loop_interval": 5,
         "beat_schedule": SCHEDULE,
+        # Ticks its slot while it waits for the broker.
+        "worker_consumer": "health.celeryparts:TickingConsumer",
         # Its own loop ticks its slot, so that a hung beat is seen.
         "beat_scheduler": "health.celeryparts:TickingScheduler",
         "beat_schedule_filename": str(settings.RUN_DIR / "beat-schedule"),

@@ -62,6 +62,29 @@ def test_a_frozen_main_stops_ticking(celery_site):
     wait_for(lambda: readings(celery_site, Role.WORKER).age(time.monotonic_ns()) < 2, 6)
 
 
+@pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_broker_that_is_away_stops_no_heartbeat(own_site, fault):
+    site = own_site()
+    quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+    site.start("worker", "worker", *CELERY, "worker", "-c", "1", *quiet)
+    site.start("beat", "beat", *CELERY, "beat")
+    roles = Role.WORKER, Role.BEAT
+    wait_for(lambda: readings(site, *roles, all_=True), 15)
+    worst = dict.fromkeys(roles, 0.0)
+
+    os.kill(site.redis_pid, fault)
+    until = time.monotonic() + 6
+    while time.monotonic() < until:
+        for role in roles:
+            age = readings(site, role).age(time.monotonic_ns())
+            worst[role] = max(worst[role], age)
+        time.sleep(0.1)
+
+    # Beat sleeps up to 5 s between two rounds; 8 s is stale.
+    assert worst[Role.WORKER] < 3
+    assert worst[Role.BEAT] < 5.8
+
+
 def test_worker_and_beat_keep_rows_and_take_them_away_at_the_end(own_site):
     site = own_site()
     site.start("worker", "worker", *CELERY, "worker", "-c", "1", "-l", "INFO")
