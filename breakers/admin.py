@@ -26,6 +26,7 @@ from breakers.services import AUTO, BreakerFacts
 from breakers.states import CircuitState
 from ledger.kinds import ArtifactType
 from ledger.models import Artifact
+from ledger.services import actor_of
 
 if TYPE_CHECKING:
     AnyAdmin = admin.ModelAdmin[BreakerState]
@@ -164,7 +165,7 @@ class BreakerAdmin(AnyAdmin):
         told = opened.form.cleaned_data
         common = {
             "reason": told["reason"],
-            "actor": f"user:{request.user.pk}",
+            "actor": actor_of(request.user),
             "event_id": told["key"],
             "if_version": told["version"],
         }

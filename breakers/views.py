@@ -29,6 +29,7 @@ from breakers.errors import (
 )
 from breakers.services import BreakerFacts
 from ledger.serializers import problems
+from ledger.services import actor_of
 
 OVERRIDE = "breakers.override_breaker"
 OVERRIDE_WITHOUT_END = "breakers.override_breaker_without_end"
@@ -142,7 +143,7 @@ class OverrideView(ActView):
                 asked["mode"],
                 reason=asked["reason"],
                 until=asked.get("expiresAt"),
-                actor=_actor(request),
+                actor=actor_of(request.user),
                 endless=request.user.has_perm(OVERRIDE_WITHOUT_END),
                 event_id=_event_id(request),
                 if_version=asked.get("version"),
@@ -168,7 +169,7 @@ class ResetView(ActView):
             lambda: services.reset_breaker(
                 name,
                 reason=asked["reason"],
-                actor=_actor(request),
+                actor=actor_of(request.user),
                 event_id=_event_id(request),
                 if_version=asked.get("version"),
             )
@@ -208,16 +209,11 @@ def _no_parameters(request: Request) -> None:
     query.is_valid(raise_exception=True)
 
 
-def _actor(request: Request) -> str:
-    """Return who asks, as artifacts name it: never a name or an address."""
-    return str(getattr(request.user, "actor", "") or f"user:{request.user.pk}")
-
-
 def _event_id(request: Request) -> UUID | None:
     """Return the id of the act that was named by its key."""
     key = request.headers.get("Idempotency-Key", "")
     if len(key) > LONGEST_KEY:
         say = f"is longer than {LONGEST_KEY} characters"
         raise ValidationError({"Idempotency-Key": [say]})
-    named = f"{_actor(request)}\n{key}\n{request.path}"
+    named = f"{actor_of(request.user)}\n{key}\n{request.path}"
     return uuid5(_NAMESPACE, named) if key else None
