@@ -32,9 +32,12 @@ check: .venv/.dev  ## format, lint, types, layers, migrations, settings, schema,
 bench: .venv/.dev  ## every ratio that README claims, beside its rival
 	$(BIN)/python -m bench
 
-lock:  ## make the lock files again
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --fork-strategy fewest --no-header -U -o requirements.lock requirements.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --fork-strategy fewest --no-header -U -o requirements-dev.lock requirements-dev.txt
+# What is pinned stays pinned; UPGRADE=-U make lock takes the newest of everything.
+PINNED = $(BIN)/uv pip compile -q --system-certs --universal --python-version 3.11 --generate-hashes --fork-strategy fewest --no-header $(UPGRADE)
+
+lock:  ## make the lock files again; UPGRADE=-U for newer versions
+	$(PINNED) -o requirements.lock requirements.txt
+	$(PINNED) -o requirements-dev.lock requirements-dev.txt
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 is %d.%d: Python 3.11 or newer is needed; set PYTHON=" % sys.version_info[:2])'
