@@ -18,6 +18,7 @@ from typing import Any
 
 import redis
 
+from breakers import CircuitBreaker, fleet
 from tests import services as servers
 from tests.breakers.keepers import Deployment
 from tests.breakers.members import Dependency, Member, Members, all_open
@@ -94,6 +95,47 @@ def bench_idle(members: Members, _: Dependency, client: redis.Redis) -> None:
         f"{rate:.2f} a second{', and ' + ', '.join(sorted(others)) if others else ''}",
         ok=rate <= 1.05 and not others,
     )
+
+
+def bench_closed(members: Members, _: Dependency, client: redis.Redis) -> None:
+    """A closed call of a shared breaker, beside a bare one, on processor time."""
+    breaker = CircuitBreaker("shared", redis_url=members.url, timeout=None)
+    breaker.execute(bare)
+    wait_for(fleet.fleet_of(members.url).alive, 5, "Redis was heard")
+    client.config_resetstat()
+    ratios = []
+    for _ in range(25):
+        alone, ours = per_call(bare), per_call(lambda: breaker.execute(bare))
+        ratios.append((ours - per_call(nothing)) / alone)
+    told: Any = client.info("commandstats")
+    commands = {name for name in told if name.split("_")[1] not in QUIET}
+    value = statistics.median(ratios)
+    say(
+        "closed call of a shared breaker / bare, and its Redis commands",
+        "<= 9x, 0",
+        f"{value:.1f}x, {len(commands)}",
+        ok=value <= 9 and not commands,
+    )
+
+
+QUIET = {"eval", "time", "hgetall", "info", "config|resetstat", "subscribe", "hello"}
+QUIET |= {"client|setinfo", "client|maint"}
+CALLS = 100_000
+
+
+def bare() -> int:
+    return 1
+
+
+def nothing() -> None:
+    """What a lambda costs by itself is not the breaker's."""
+
+
+def per_call(call: Callable[[], object]) -> float:
+    started = time.thread_time()
+    for _ in range(CALLS):
+        call()
+    return (time.thread_time() - started) / CALLS
 
 
 def bench_reached(members: Members, dependency: Dependency, _: Any) -> None:
@@ -301,6 +343,7 @@ def main() -> int:
         for run in (
             bench_visible,
             bench_idle,
+            bench_closed,
             bench_reached,
             bench_trials,
             bench_killed,

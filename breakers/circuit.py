@@ -78,7 +78,7 @@ class Circuit:
         self.override = Override.NONE
         self.override_reason = self.override_by = ""
         self.override_until = math.inf
-        self.counts = dict.fromkeys(("failure", "timeout", "throttled", "ignored"), 0)
+        self._n_failures = self._n_timeouts = self._n_throttled = self._n_ignored = 0
         self._past = 0
         self.successes = 0  # of trials in a row
         self._needed = options.success_threshold
@@ -147,7 +147,13 @@ class Circuit:
     def totals(self) -> dict[str, int]:
         """Return the calls since the process began, by outcome."""
         with self._lock:
-            return {"success": self._past + self._read(), **self.counts}
+            return {
+                "success": self._past + self._read(),
+                "failure": self._n_failures,
+                "timeout": self._n_timeouts,
+                "throttled": self._n_throttled,
+                "ignored": self._n_ignored,
+            }
 
     def recent(self) -> tuple[int, int]:
         """Return calls and failures inside the window."""
@@ -231,7 +237,10 @@ class Circuit:
             return None
         now = self._clock()
         with self._lock:
-            self.counts["timeout" if timeout else "failure"] += 1
+            if timeout:
+                self._n_timeouts += 1
+            else:
+                self._n_failures += 1
             if permit is not self._tick or self.state is not CircuitState.CLOSED:
                 if isinstance(permit, Trial):
                     return self._trial_failed(permit, label, now)
@@ -268,7 +277,7 @@ class Circuit:
         with self._lock:
             if permit is PASS:
                 return None
-            self.counts["throttled"] += 1
+            self._n_throttled += 1
             if isinstance(permit, Trial):
                 if permit is not self.trial:
                     return None
@@ -285,7 +294,7 @@ class Circuit:
         if permit is PASS:
             return
         with self._lock:
-            self.counts["ignored"] += 1
+            self._n_ignored += 1
         self.release(permit)
 
     def release(self, permit: Permit) -> None:

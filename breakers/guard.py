@@ -342,21 +342,63 @@ class CircuitBreaker(Verdicts):
 
         return guarded
 
-    def _guard_sync(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        # The fast way once more: through execute() it costs another 3 bare calls.
-        def guarded(*args: Any, **kwargs: Any) -> Any:
+    def _guard_sync(  # noqa: C901 - the function inside
+        self, fn: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        # execute() once more, word for word: through it a refusal costs 31 bare calls
+        # instead of 20, a fallback 14 instead of 8, a call with a limit 26 instead of 18.
+        def guarded(*args: Any, **kwargs: Any) -> Any:  # noqa: C901
             tick = self._tick
+            if tick is not None:
+                try:
+                    result = fn(*args, **kwargs)
+                except BaseException as error:
+                    if self._failed(tick, error):
+                        return self._fall_back(error)
+                    raise
+                if type(result) in _LAZY:
+                    return self._follow(result)
+                tick()
+                return result
+            tick = self._timed
             if tick is None:
-                return self.execute(fn, *args, **kwargs)
+                until = self._until
+                if until <= (now := self._clock()):
+                    return self._gate(fn, args, kwargs)
+                self._reject()
+                answer = self._answer
+                if answer is None:
+                    # In no variable: its traceback would make a cycle of each refusal.
+                    if self._fallback is None:
+                        raise CircuitOpenError(self.name, until - now)
+                    return self._refused(CircuitOpenError(self.name, until - now))
+                try:
+                    return answer()
+                except Exception as error:
+                    blame(error, CircuitOpenError(self.name, until - now))
+                    raise
+            # With a limit: hand the deadline down, and look at the clock after. Two looks
+            # cost 3.7 bare calls, the contextvar 4.
+            clock = self._clock
+            end = clock() + self._limit
+            if _get_deadline() < end:
+                return self._gate(fn, args, kwargs)
+            token = _set_deadline(end)
             try:
-                result = fn(*args, **kwargs)
+                try:
+                    result = fn(*args, **kwargs)
+                finally:  # first of all: the fallback has the caller's time, not what is left
+                    _reset_deadline(token)
             except BaseException as error:
                 if self._failed(tick, error):
                     return self._fall_back(error)
                 raise
             if type(result) in _LAZY:
                 return self._follow(result)
-            tick()
+            if clock() > end:
+                self._tell(self.circuit.failed(tick, "late", timeout=True))
+            else:
+                tick()
             return result
 
         return guarded

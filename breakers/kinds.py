@@ -1,6 +1,6 @@
 """What the class of an error says, looked at once a class. Pure."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from breakers.errors import CallRefusedError
 
@@ -9,7 +9,8 @@ PLACES = ("response", "status_code", "http_status", "code")
 _MANY = 1024
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Kind:
     """Facts of a class of errors.
 
     ``local``: the call failed on our side before it left (refused further in, a pool
@@ -23,13 +24,13 @@ class Kind(NamedTuple):
     speaks: bool
 
 
-_kinds: dict[type, Kind] = {}
+KINDS: dict[type, Kind] = {}
 
 
 def kind_of(error: BaseException) -> Kind:
     """Return the facts of an error's class."""
-    kind = _kinds.get(type(error))
-    return kind if kind is not None else _learn(type(error))
+    kind = KINDS.get(type(error))
+    return kind if kind is not None else learn(type(error))
 
 
 def says_nothing(error: BaseException, kind: Kind) -> bool:
@@ -37,11 +38,12 @@ def says_nothing(error: BaseException, kind: Kind) -> bool:
     return not kind.speaks and not getattr(error, "__dict__", None)
 
 
-def _learn(error: type[BaseException]) -> Kind:
-    if len(_kinds) >= _MANY:  # classes made on the fly
-        _kinds.clear()
+def learn(error: type[BaseException]) -> Kind:
+    """Look at a class for the first time."""
+    if len(KINDS) >= _MANY:  # classes made on the fly
+        KINDS.clear()
     bases = [base.__name__ for base in error.__mro__]
-    kind = _kinds[error] = Kind(
+    kind = KINDS[error] = Kind(
         name=error.__name__,
         local=issubclass(error, CallRefusedError) or "PoolTimeout" in bases,
         late=issubclass(error, TimeoutError)

@@ -13,7 +13,7 @@ from typing import Any
 
 from breakers.circuit import PASS, Circuit, Permit, Refusal, Tick
 from breakers.errors import CircuitOpenError
-from breakers.kinds import Kind, kind_of
+from breakers.kinds import KINDS, Kind, learn
 from breakers.listeners import logger, notify
 from breakers.options import check_name, make_options
 from breakers.pool import Pool
@@ -43,6 +43,7 @@ class Verdicts:
         self._rejects = self._falls = 0
         self._reading = threading.Lock()
         self._pool: Pool | None = None
+        self._judges = self.options.is_failure is not None
         self._reads_status = self.options.retry_after is read_retry_after
         self._fallback = self.options.fallback
         self._fallback_asks = _takes_one(self._fallback)
@@ -179,11 +180,11 @@ class Verdicts:
         if not isinstance(error, Exception):
             self.circuit.give_back(permit)  # cancelled, or the process ends
             return False
-        kind = kind_of(error)
+        kind = KINDS.get(type(error)) or learn(type(error))
         if kind.local:
             self.circuit.give_back(permit)
             return self._fallback is not None
-        if self.options.is_failure is not None and not self._asks_failure(error):
+        if self._judges and not self._asks_failure(error):
             self.circuit.give_back(permit)
             return False
         # Most errors carry no status, and looking for one costs 1 us.

@@ -1,5 +1,6 @@
 """The guard around calls: fallback, predicates, limits, isolation, decorator."""
 
+import ast
 import asyncio
 import contextvars
 import inspect
@@ -17,6 +18,7 @@ from breakers import (
     CircuitOpenError,
     CircuitState,
     deadline,
+    guard,
     remaining,
 )
 from tests.breakers.guards import (
@@ -954,3 +956,18 @@ def test_a_hanging_call_in_a_closed_circuit_does_not_stop_a_reset():
 
     assert hanging.outcome == ["fine"]
     assert breaker.execute(fine) == "fine"
+
+
+def test_a_decorated_function_does_what_execute_does_word_for_word():
+    tree = ast.parse(inspect.getsource(guard))
+    functions = {
+        node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
+    }
+    _docstring, *execute = functions["execute"].body
+    decorated = next(
+        node
+        for node in ast.walk(functions["_guard_sync"])
+        if isinstance(node, ast.FunctionDef) and node.name == "guarded"
+    )
+
+    assert [*map(ast.dump, execute)] == [*map(ast.dump, decorated.body)]
