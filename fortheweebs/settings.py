@@ -338,6 +338,9 @@ CELERY_BROKER_URL = re.sub(
     REDIS_URL,
 )
 
+# Each is watched by a canary of its own; a worker takes the first unless -Q says more.
+QUEUES = ("celery",)
+
 # -- API ---------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

@@ -6,6 +6,7 @@ Every check raises or returns a finding; what it raises is a fail.
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from redis.retry import Retry
 
 from breakers.services import list_breakers
 from breakers.states import CircuitState
+from health import canaries
+from health.canary import Sight, canary_is_late, sender_is_silent
 from health.places import run_dir
 from health.snapshot import State
 from ledger.state import state
@@ -264,6 +267,47 @@ class Breakers:
         connections.close_all()
 
 
+class Canary:
+    """Workers take what is sent through each queue; it degrades, never stops."""
+
+    name = "canary"
+    required = False
+    period: float | None = None
+
+    def __init__(self) -> None:
+        """Look from now on."""
+        self.sights: tuple[Sight, ...] = ()
+        self._client = canaries.connect()
+        self._found = Finding()
+        self._began = time.monotonic()
+
+    def check(self) -> Finding:
+        """Warn of a queue whose canaries nobody takes, or nobody sends.
+
+        Without Redis nothing can be said: the checks of cache and queue say that.
+        """
+        try:
+            self.sights = canaries.look(self._client, settings.QUEUES)
+        except redis.RedisError:
+            self.close()
+            return self._found
+        said = [text for sight in self.sights if (text := self._judge(sight))]
+        self._found = Finding(State.WARN, "; ".join(said)) if said else Finding()
+        return self._found
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._client.close()
+        self._client.connection_pool.disconnect()
+
+    def _judge(self, sight: Sight) -> str:
+        if canary_is_late(sight):
+            return f"queue {sight.queue}: no worker took anything for {sight.waiting:.0f} s"
+        if sender_is_silent(sight, watched=time.monotonic() - self._began):
+            return f"queue {sight.queue}: beat sent nothing for {sight.sent:.0f} s"
+        return ""
+
+
 def default_dependencies() -> list[Dependency]:
     """Return what is examined, required ones first; further ones are added here."""
-    return [Database(), Cache(), Queue(), Disk(), Ledger(), Breakers()]
+    return [Database(), Cache(), Queue(), Disk(), Ledger(), Breakers(), Canary()]

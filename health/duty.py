@@ -13,7 +13,7 @@ from uuid import NAMESPACE_OID, uuid5
 from django.conf import settings
 
 from health.answers import initialized
-from health.dependencies import Database, Dependency, default_dependencies
+from health.dependencies import Canary, Database, Dependency, default_dependencies
 from health.heartbeats import Heartbeats
 from health.instances import instance_name
 from health.ledgerwork import LedgerWork
@@ -149,6 +149,8 @@ class Duty:
             if isinstance(dependency, Database):
                 known = dependency.missing_migrations
                 self._missing = self._missing if known is None else known
+            elif isinstance(dependency, Canary):
+                self.measures.queues = dependency.sights
         bare = Snapshot(
             at=now,
             at_ns=now_ns,

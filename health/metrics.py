@@ -7,7 +7,7 @@ import platform
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
 from django.conf import settings
@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from breakers.states import CircuitState
 from health import startup
+from health.canary import Sight
 from health.counters import counter_files
 from health.ledgerwork import LedgerFacts
 from health.places import run_dir
@@ -32,6 +33,8 @@ from health.snapshots import load_snapshot
 
 BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 RECOVERY = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0)
+# A depth that old says nothing any more; an age goes on growing.
+DEPTH_SECONDS = 30.0
 VALUES = {State.PASS: 1.0, State.WARN: 0.5, State.FAIL: 0.0}
 
 
@@ -70,6 +73,7 @@ class Measures:
         self.decisions: Counter[tuple[str, str]] = Counter()
         self.restarts: Counter[tuple[str, str]] = Counter()
         self.beats: dict[str, float] = {}
+        self.queues: tuple[Sight, ...] = ()
 
     def observe(self, check: str, seconds: float) -> None:
         """Count one run of a check."""
@@ -100,6 +104,7 @@ class HealthCollector(Collector):
             yield from self._checks(self._snapshot)
         yield from self._counted()
         yield from watchdog_families(self._measures)
+        yield from queue_families(self._measures.queues, self._now_ns)
         if self._facts is not None:
             yield from self._ledger(self._facts)
             yield from self._breakers(self._facts)
@@ -265,6 +270,31 @@ def watchdog_families(measures: Measures) -> Iterator[Metric]:
     for component, at in sorted(measures.beats.items()):
         beats.add_metric([component], at)
     yield beats
+
+
+def queue_families(sights: Iterable[Sight], now_ns: int) -> Iterator[Metric]:
+    """Yield what was last seen of each queue, its ages carried on to now."""
+    age = GaugeMetricFamily(
+        "ftw_celery_canary_age_seconds",
+        "Seconds since a worker last took a canary of the queue.",
+        labels=["queue"],
+    )
+    delay = GaugeMetricFamily(
+        "ftw_celery_canary_delay_seconds",
+        "How long the last canary took from beat to worker.",
+        labels=["queue"],
+    )
+    depth = GaugeMetricFamily(
+        "ftw_queue_depth", "Tasks that wait for a worker.", labels=["queue"]
+    )
+    for sight in sights:
+        if sight.ran is not None:
+            age.add_metric([sight.queue], sight.ran + sight.age(now_ns))
+        if sight.delay is not None:
+            delay.add_metric([sight.queue], sight.delay)
+        if sight.age(now_ns) <= DEPTH_SECONDS:
+            depth.add_metric([sight.queue], sight.depth)
+    yield from (age, delay, depth)
 
 
 def merged_counters() -> Iterator[Metric]:

@@ -10,6 +10,7 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from health.ask import ask
+from health.canaries import note_run
 from health.models import Instance
 from ledger.services import ArtifactType, Source, emit
 
@@ -34,6 +35,12 @@ def watchdog_check() -> list[str]:
     down = strike(unwell, gone)
     ping_deadman()
     return sorted(down)
+
+
+@shared_task(name="health.tasks.canary", ignore_result=True)
+def canary(queue: str, sent: float) -> None:
+    """Show that a worker takes what is sent through this queue."""
+    note_run(queue, sent)
 
 
 def service_answers() -> bool:

@@ -8,11 +8,13 @@ import time
 
 import psycopg
 import pytest
+import redis
 
 from health.slots import Role, read_slots
 from tests.server import Installation, wait_for
 
 CELERY = (sys.executable, "-m", "celery", "-A", "fortheweebs")
+QUICK = (*CELERY[:-1], "tests.health.quick_beat")
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,28 @@ def test_a_frozen_main_stops_ticking(celery_site):
 
     assert pool < 2
     wait_for(lambda: readings(celery_site, Role.WORKER).age(time.monotonic_ns()) < 2, 6)
+
+
+def test_a_canary_flies_from_beat_to_the_worker_and_again_after_a_restart(own_site):
+    site = own_site()
+    client = redis.Redis.from_url(site.environment["REDIS_URL"])
+    site.start("worker", "worker", *CELERY, "worker", "-c", "1", "-l", "INFO")
+    site.start("beat", "beat", *QUICK, "beat", "-l", "INFO")
+    first = wait_for(lambda: flights(client).get("ran"), 9, "the canary")
+
+    # Beat keeps its schedule, with the canary's mark, in a file.
+    site.stop("beat")
+    site.start("beat", "beat", *QUICK, "beat", "-l", "INFO")
+    wait_for(lambda: flights(client)["sent"] > first + 1.5, 9, "another")
+    wait_for(lambda: set(flights(client)) == {"sent", "ran", "delay"}, 5, "its flight")
+    client.close()
+
+    assert "Traceback" not in site.output("beat") + site.output("worker")
+
+
+def flights(client: redis.Redis) -> dict[str, float]:
+    marks = client.hgetall("ftw:canary:celery")
+    return {name.decode(): float(at) for name, at in marks.items()}
 
 
 @pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])

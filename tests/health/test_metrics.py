@@ -16,7 +16,9 @@ FAMILIES = {
     *("ftw_worker_heartbeat_age_seconds", "ftw_inflight_oldest_seconds"),
     *("ftw_ledger_size", "ftw_ledger_pending", "ftw_ledger_anchored_size"),
     *("ftw_breaker_state", "ftw_watchdog_decisions", "ftw_restarts"),
-    *("ftw_recovery_seconds", "ftw_watchdog_last_beat_timestamp_seconds"),
+    *("ftw_celery_canary_age_seconds", "ftw_celery_canary_delay_seconds"),
+    *("ftw_queue_depth", "ftw_recovery_seconds"),
+    "ftw_watchdog_last_beat_timestamp_seconds",
 }
 
 
@@ -54,7 +56,7 @@ def test_the_probes_pass_and_the_checks_are_named(scraped):
     probes = {s.labels["probe"]: s.value for s in found["ftw_probe_status"].samples}
     checks = {s.labels["check"] for s in found["ftw_check_status"].samples}
     assert probes == {"live": 1, "ready": 1, "startup": 1}
-    assert checks == {"db", "cache", "queue", "disk", "ledger", "breakers"}
+    assert checks == {"db", "cache", "queue", "disk", "ledger", "breakers", "canary"}
 
 
 def test_memory_and_uptime_are_those_of_the_web_server(scraped):
