@@ -4,12 +4,12 @@ A thread of its own: nothing here waits for a database, a broker or a server.
 """
 
 import json
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import structlog
 from django.conf import settings
 
 from health.actions import Case, begin, finish, follow, refuse, subject_of
@@ -23,7 +23,7 @@ from health.snapshots import replace_file
 from health.watchlog import WatchLog
 from health.witness import Witness
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 JUDGE_SECONDS = 1.0
 SWEEP_SECONDS = 60.0
 # Whoever has not been replaced by then is waited for no longer.
@@ -87,8 +87,7 @@ class Acting:
         if isinstance(case, str):
             self._count(decision, "refused_identity")
             logger.warning(
-                "watchdog_too_late",
-                extra={"who": subject_of(decision.target), "why": case},
+                "watchdog_too_late", who=subject_of(decision.target), why=case
             )
             return
         self._cases.append(case)

@@ -4,7 +4,6 @@ A process is signalled through a descriptor of its own (pidfd): between the last
 and the signal its number may be given to another, the descriptor may not.
 """
 
-import logging
 import os
 import select
 import signal
@@ -13,13 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from health.dumps import ASK, Dump, can_dump, wait_for_dump
 from health.instances import instance_name
 from health.judge import Act, Decision, Process, Refusal, Rule
 from health.processes import Identity, look_at
 from ledger.services import ArtifactType, Source, emit
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 DUMP_SECONDS = 0.5
 # What SIGKILL needs is milliseconds; a process in a hung disk's wait takes longer.
 DEATH_SECONDS = 5.0
@@ -191,9 +192,7 @@ def refuse(refusal: Refusal) -> None:
     )
     logger.warning(
         "watchdog_refused",
-        extra={
-            "who": subject_of(wanted.target),
-            "rule": wanted.rule.value,
-            "why": refusal.detail,
-        },
+        who=subject_of(wanted.target),
+        rule=wanted.rule.value,
+        why=refusal.detail,
     )

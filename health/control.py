@@ -5,7 +5,6 @@ missing, somebody else's, or says nonsense is one that could not be asked.
 """
 
 import json
-import logging
 import socket
 import struct
 import threading
@@ -13,9 +12,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from health.processes import Identity
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 ASK_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 LONGEST_ANSWER = 1 << 20
@@ -25,11 +26,17 @@ _QUESTION = json.dumps({"id": 1, "command": "show workers"}).encode()
 class Control:
     """The last word of one control socket."""
 
-    def __init__(self, path: Path, master: Callable[[], Identity | None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        master: Callable[[], Identity | None],
+        *,
+        seconds: float = ANSWER_SECONDS,
+    ) -> None:
         """Know nothing yet."""
-        self._path, self._master = path, master
+        self._path, self._master, self._seconds = path, master, seconds
         self._asked_ns: int | None = None
-        self._said = ""
+        self.said = ""
         self._lock = threading.Lock()
 
     def silent(self, now_ns: int) -> float:
@@ -48,14 +55,16 @@ class Control:
             said, silent = self._exchange(master.pid), False
         except TimeoutError:
             said, silent = "the master does not answer", True
-        except (OSError, ValueError) as error:
-            said, silent = f"{type(error).__name__}", False
+        except OSError:
+            said, silent = "it cannot be asked", False
+        except ValueError:
+            said, silent = "nonsense", False
         self._note(said, silent=silent)
 
     def _exchange(self, master: int) -> str:
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + self._seconds
         with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(ANSWER_SECONDS)
+            sock.settimeout(self._seconds)
             sock.connect(str(self._path))
             if _peer(sock) != master:
                 return "it belongs to another process"
@@ -74,10 +83,10 @@ class Control:
         with self._lock:
             if not silent:
                 self._asked_ns = None
-        if said != self._said:
-            self._said = said
+        if said != self.said:
+            self.said = said
             if said:
-                logger.warning("control_socket", extra={"said": said})
+                logger.warning("control_socket", said=said)
             else:
                 logger.info("control_socket_answers")
 

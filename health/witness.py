@@ -4,12 +4,12 @@ Nothing here waits for a dependency: files under run/, /proc, and what other thr
 have left.
 """
 
-import logging
 import os
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import structlog
 from celery import current_app
 from django.conf import settings
 
@@ -22,7 +22,7 @@ from health.slots import Role, SlotReading, parse_slot, read_slots
 from health.snapshot import State
 from health.snapshots import read_snapshot
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 KINDS = {
     Role.WEB: ("web", Kind.WORKER),
     Role.WORKER: ("worker", Kind.MAIN),
@@ -149,7 +149,7 @@ class Witness:
                 data = b""
             if parse_slot(data) is None and path.name not in self._unread:
                 self._unread.add(path.name)
-                logger.warning("slot_unreadable", extra={"slot": path.name})
+                logger.warning("slot_unreadable", slot=path.name)
 
 
 def _stranger(look: Look) -> str:

@@ -12,9 +12,10 @@ from health.listener import fleet_liveness
 from health.management.commands.watchdog import HttpWatch
 from health.models import Instance
 from health.places import machine_boot
-from health.processes import identify
+from health.processes import identify, look_at
 from health.slots import Role, Slot
 from health.snapshots import read_snapshot, write_snapshot
+from health.watchlog import WatchLog
 from tests.health.test_snapshot import make_snapshot
 from tests.server import free_port
 
@@ -52,14 +53,23 @@ def test_a_worker_that_ticks_stays_alive(time_machine, run_dir, by):
 
 def test_the_watchdog_counts_questions_not_hours(time_machine, settings, by):
     settings.PORT = free_port()
-    watch = HttpWatch({"strikes": 3, "mode": "observe"})
+    log = WatchLog(settings.LOG_DIR / "watchdog.log")
+    watch = HttpWatch(log, strikes=3, mode="observe")
     watch.ask()
     time_machine.move_to(datetime.now(UTC) + by)
 
     watch.ask()
 
-    log = (settings.LOG_DIR / "watchdog.log").read_text().splitlines()
-    assert [json.loads(line)["details"]["strikes"] for line in log] == [1, 2]
+    lines = (settings.LOG_DIR / "watchdog.log").read_text().splitlines()
+    assert [json.loads(line)["details"]["strikes"] for line in lines] == [1, 2]
+
+
+def test_a_process_grows_no_older_and_no_younger(time_machine, by):
+    before = look_at(identify()).up
+
+    time_machine.move_to(datetime.now(UTC) + by)
+
+    assert 0 <= look_at(identify()).up - before < 60
 
 
 @pytest.mark.django_db(transaction=True)
