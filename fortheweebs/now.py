@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from breakers.services import AUTO, BreakerFacts
+from breakers.states import CircuitState
 from fortheweebs.tags import moment, span
 from health.snapshot import CheckResult, Probe, Snapshot, State
 from ledger.kinds import ArtifactType
@@ -233,7 +235,9 @@ def verdict(
             f"{len(away)} of {instances} instances {be} not ready: {_list(away)}."
         )
     where += [
-        f"{check.name} {'fails' if check.state == 'fail' else 'is degraded'}"
+        breakers_words(check.error)
+        if check.name == "breakers" and check.error
+        else f"{check.name} {'fails' if check.state == 'fail' else 'is degraded'}"
         f"{f': {check.error}' if check.error else ''}.".replace("..", ".")
         for check in checks
         if check.state in {"fail", "warn"}
@@ -243,6 +247,45 @@ def verdict(
         if not held:
             where.append("No hold is in force.")
     return Verdict(state=state, title=title, where=tuple(where), holds=tuple(held))
+
+
+def breakers_words(error: str) -> str:
+    """Say which breakers refuse calls, of what the check says of them."""
+    told = error.replace("_", "-").split(", ")
+    first, *others = [one.replace(" ", " is ", 1) for one in told[:1]] + told[1:]
+    return f"Breaker {', '.join([first, *others])}."
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerLine:
+    """One breaker: its state, since when and what comes next."""
+
+    name: str
+    state: str
+    note: str
+
+
+def breaker_line(facts: BreakerFacts, now: datetime) -> BreakerLine:
+    """Say one breaker in a line."""
+    held = facts.override
+    if held.mode != AUTO:
+        end = (
+            "without end"
+            if held.until is None
+            else f"until {moment(held.until, now=now)}"
+        )
+        return BreakerLine(
+            facts.name, facts.state, f"{end} by {person(held.by) or 'command'}"
+        )
+    since = facts.opened_at if facts.state != CircuitState.CLOSED else facts.updated_at
+    lasting = span((now - since).total_seconds()) if since else ""
+    note = lasting
+    if facts.state == CircuitState.OPEN and facts.open_until is not None:
+        left = max(0.0, (facts.open_until - now).total_seconds())
+        note = f"{lasting}, trial in {span(left)}"
+    elif facts.state == CircuitState.HALF_OPEN:
+        note = f"{lasting}, trials decide"
+    return BreakerLine(facts.name, facts.state, note)
 
 
 def _list(names: Sequence[str], *, most: int = 5) -> str:

@@ -13,6 +13,8 @@ from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 
+from breakers.services import AUTO, BreakerFacts, list_breakers
+from breakers.states import CircuitState
 from bugfixer.models import Bug, Report, Severity, Status
 from fortheweebs import charts, now
 from fortheweebs.access import list_url, may_view
@@ -131,11 +133,16 @@ def now_context(request: HttpRequest, mark: Chip) -> dict[str, Any]:
     user: Any = request.user
     sees = may_view(user, "health", "instance")
     instances = list(Instance.objects.recent(at)) if sees else []
+    facts = odd_breakers(user, snapshot)
     return {
         "chip": mark,
         "at": at,
         "links": links,
-        "verdict": _verdict(mark, at, snapshot, instances, verified),
+        "verdict": _verdict(mark, at, snapshot, instances, facts, verified),
+        "breakers": [
+            now.breaker_line(one, at)
+            for one in sorted(facts, key=lambda one: one.state == CircuitState.CLOSED)
+        ],
         "tiles": _tiles(at, snapshot, instances, artifacts, verified),
         "lines": [now.line(row) for row in artifacts if row.at >= at - RECENT],
         "heals": heals,
@@ -200,22 +207,40 @@ def _heal(name: str, moments: Iterable[datetime], at: datetime) -> Heal:
     return Heal(name=name, hours=hours, total=sum(hours), label=label)
 
 
+def odd_breakers(user: Any, snapshot: Snapshot | None) -> list[BreakerFacts]:
+    """Return all breakers when one is open or held; a quiet day asks nothing."""
+    known = snapshot.check("breakers") if snapshot else None
+    if known is None or not known.error:
+        return []
+    return list_breakers() if may_view(user, "breakers", "breakerstate") else []
+
+
 def _verdict(
     mark: Chip,
     at: datetime,
     snapshot: Snapshot | None,
     instances: list[Instance],
+    breakers: list[BreakerFacts],
     verified: Verified | None,
 ) -> Verdict:
     fresh = [row for row in instances if at - row.seen_at <= SEEN]
-    held = [row for row in fresh if row.is_held(at)]
+    held = [
+        now.hold(row.name, row.hold, row.hold_until, at)
+        for row in fresh
+        if row.is_held(at)
+    ]
+    held += [
+        now.hold(one.name, one.override.mode.replace("_", " "), one.override.until, at)
+        for one in breakers
+        if one.override.mode != AUTO
+    ]
     return now.verdict(
         mark.state,
         mark.since,
         at,
         checks=snapshot.checks if snapshot else (),
         away=[row.name for row in fresh if not row.ready],
-        held=[now.hold(row.name, row.hold, row.hold_until, at) for row in held],
+        held=held,
         instances=len(fresh),
         verified=verified,
     )

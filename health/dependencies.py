@@ -253,14 +253,12 @@ class Breakers:
     period: float | None = None
 
     def check(self) -> Finding:
-        """Warn while any breaker refuses calls; what is disabled refuses nothing."""
+        """Warn while any breaker refuses calls; name those that are held too."""
         refusing = (CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.FORCED_OPEN)
-        named = [
-            f"{one.name} {one.state}"
-            for one in list_breakers()
-            if one.state in refusing
-        ]
-        return Finding(State.WARN, ", ".join(named)) if named else Finding()
+        odd = [one for one in list_breakers() if one.state is not CircuitState.CLOSED]
+        named = ", ".join(f"{one.name} {one.state}" for one in odd)
+        bad = any(one.state in refusing for one in odd)
+        return Finding(State.WARN if bad else State.PASS, named)
 
     def close(self) -> None:
         """Give the connection back."""

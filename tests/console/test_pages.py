@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from breakers.models import BreakerState
 from bugfixer.models import Bug, Report
 from health.models import Instance
 from ledger.models import Leaf
@@ -30,6 +31,8 @@ PAGES = [
     "/admin/",
     "/admin/now/",
     "/admin/login/",
+    "/admin/breakers/",
+    "/admin/breakers/-/openai/",
     "/admin/health/",
     "/admin/health/instance/",
     "/admin/health/instance/web-1/change/",
@@ -381,3 +384,38 @@ def test_a_list_links_the_column_its_app_named_and_says_units(login):
         rf'href="/admin/ledger/artifact/{row.pk}/change/[^"]*">#0<', ledger
     )
     assert 'class="field-n_reports">3<span class="u"> reports</span>' in bugs
+
+
+@pytest.mark.django_db
+def test_now_lists_the_breakers_when_one_is_open_and_what_is_in_force(login, snapshot):
+    snapshot(breakers="warn")
+    now = timezone.now()
+    BreakerState.objects.create(
+        name="openai",
+        state="OPEN",
+        version=1,
+        trips=1,
+        opened_at=now - timedelta(minutes=29),
+        open_until=now + timedelta(seconds=12),
+        updated_at=now,
+    )
+    BreakerState.objects.create(
+        name="coinbase", override="disabled", override_by="user:7", updated_at=now
+    )
+
+    page = login("viewer").get(reverse("admin:index")).text
+
+    assert "Breaker openai is OPEN, web-hooks HALF-OPEN." in page
+    assert "29 min, trial in 1" in page
+    assert "coinbase disabled without end" in page
+    assert "without end by user 7" in page
+    assert page.index("/-/coinbase/") < page.index("/-/stripe/")
+
+
+@pytest.mark.django_db
+def test_now_lists_no_breakers_on_a_quiet_day(login, snapshot):
+    snapshot(breakers="pass")
+
+    page = login("viewer").get(reverse("admin:index")).text
+
+    assert 'href="/admin/breakers/-/' not in page

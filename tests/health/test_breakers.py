@@ -46,10 +46,12 @@ def test_a_breaker_that_refuses_calls_warns_by_name(columns, shown):
     assert (found.state, found.error) == (State.WARN, f"openai {shown}")
 
 
-def test_a_disabled_breaker_refuses_nothing():
+def test_a_disabled_breaker_refuses_nothing_but_is_named():
     make_row(state="OPEN", override="disabled")
 
-    assert Breakers().check().state is State.PASS
+    found = Breakers().check()
+
+    assert (found.state, found.error) == (State.PASS, "openai DISABLED")
 
 
 def test_it_never_makes_an_instance_unready():

@@ -151,7 +151,9 @@ def test_the_example_file_names_every_variable_the_settings_read():
     source = (ROOT / "fortheweebs" / "settings.py").read_text()
     example = (ROOT / ".env.example").read_text()
 
-    read = set(re.findall(r"_(?:text|flag|number|list|rate|url)\(\s*\"([A-Z_]+)\"", source))
+    read = set(
+        re.findall(r"_(?:text|flag|number|list|rate|url)\(\s*\"([A-Z_]+)\"", source)
+    )
     read |= set(re.findall(r"_env\.value\(\"\w+\", \"([A-Z_]+)\"", source))
     told = set(re.findall(r"^([A-Z_]+)=.*# \S", example, re.MULTILINE))
 
