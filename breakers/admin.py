@@ -23,7 +23,7 @@ from breakers.lanes import Moment, Span, openings, spans_of
 from breakers.models import BreakerState
 from breakers.options import make_options
 from breakers.services import AUTO, BreakerFacts
-from breakers.states import CircuitState
+from breakers.states import WORST_FIRST, CircuitState
 from ledger.kinds import ArtifactType
 from ledger.models import Artifact
 from ledger.services import actor_of
@@ -41,19 +41,6 @@ KINDS = (
     ArtifactType.BREAKER_RESET,
     ArtifactType.OVERRIDE,
 )
-_RANK = {
-    state: place
-    for place, state in enumerate(
-        (
-            CircuitState.OPEN,
-            CircuitState.HALF_OPEN,
-            CircuitState.FORCED_OPEN,
-            CircuitState.DISABLED,
-            CircuitState.METRICS_ONLY,
-            CircuitState.CLOSED,
-        )
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +189,7 @@ class BreakerAdmin(AnyAdmin):
             self._line(request, facts, by_name[facts.name], now)
             for facts in services.list_breakers()
         ]
-        lines.sort(key=lambda line: (_RANK[line.facts.state], line.facts.name))
+        lines.sort(key=lambda line: WORST_FIRST.index(line.facts.state))
         context = self.admin_site.each_context(request) | {
             "title": "Breakers",
             "opts": self.opts,

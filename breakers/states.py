@@ -21,6 +21,17 @@ class CircuitState(StrEnum):
     METRICS_ONLY = "METRICS_ONLY"
 
 
+# The order in which people want to see them.
+WORST_FIRST = (
+    CircuitState.OPEN,
+    CircuitState.HALF_OPEN,
+    CircuitState.FORCED_OPEN,
+    CircuitState.DISABLED,
+    CircuitState.METRICS_ONLY,
+    CircuitState.CLOSED,
+)
+
+
 class Override(StrEnum):
     """What an operator said: refuse all, count nothing, or count and refuse nothing."""
 

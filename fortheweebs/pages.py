@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.views.decorators.cache import never_cache
 
 from breakers.services import AUTO, BreakerFacts, list_breakers
-from breakers.states import CircuitState
+from breakers.states import WORST_FIRST
 from bugfixer.models import Bug, Report, Severity, Status
 from fortheweebs import charts, now
 from fortheweebs.access import list_url, may_view
@@ -141,7 +141,7 @@ def now_context(request: HttpRequest, mark: Chip) -> dict[str, Any]:
         "verdict": _verdict(mark, at, snapshot, instances, facts, verified),
         "breakers": [
             now.breaker_line(one, at)
-            for one in sorted(facts, key=lambda one: one.state == CircuitState.CLOSED)
+            for one in sorted(facts, key=lambda one: WORST_FIRST.index(one.state))
         ],
         "tiles": _tiles(at, snapshot, instances, artifacts, verified),
         "lines": [now.line(row) for row in artifacts if row.at >= at - RECENT],
