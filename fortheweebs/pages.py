@@ -39,7 +39,7 @@ HEALS = (
 HEALS_CAP = 5000
 BUGS_CAP = 1000
 TOP_BUGS = 3
-WORST_FIRST = Case(
+WORST_BUGS_FIRST = Case(
     *(When(severity=kind, then=Value(place)) for place, kind in enumerate(Severity)),
     default=Value(len(Severity)),
 )
@@ -294,7 +294,7 @@ def open_bugs(at: datetime, links: Links) -> Bugs:
     """Return the open bugs in counts, up to 1,000, and the worst with their day."""
     rows: list[Any] = list(
         Bug.objects.alive()
-        .order_by(WORST_FIRST, "-last_seen")
+        .order_by(WORST_BUGS_FIRST, "-last_seen")
         .values("pk", "title", "severity", "status", "first_seen", "occurrences")[
             : BUGS_CAP + 1
         ]
