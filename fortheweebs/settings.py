@@ -61,9 +61,10 @@ def _number(name: str, default: int, low: int, high: int) -> int:
     return int(_env.value("int", name, default, validate=validate.Range(low, high)))
 
 
-def _url(name: str) -> str:
-    text = _text(name).rstrip("/")
-    if text and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
+def _url(name: str, *, query: bool = False) -> str:
+    text = _text(name) if query else _text(name).rstrip("/")
+    shape = r"https?://[^\s/?#]+(/[^\s?#]*)?" + (r"(\?[^\s#]*)?" if query else "")
+    if text and not re.fullmatch(shape, text):
         _refuse(name, f"{text!r} is not an address; write https://host/path")
         return ""
     return text
@@ -401,7 +402,7 @@ if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}", LEDGER_ORIGIN):
     )
 RETENTION_DAYS = _number("RETENTION_DAYS", 90, 1, 36500)
 AI_DAILY_USD = float(_env.value("float", "AI_DAILY_USD", 5.0))
-DEADMAN_URL = _text("DEADMAN_URL")
+DEADMAN_URL = _url("DEADMAN_URL", query=True)
 OPENAI_API_KEY = _text("OPENAI_API_KEY")
 OPENAI_BASE_URL = _url("OPENAI_BASE_URL")
 OPENAI_MODEL = _text("OPENAI_MODEL")

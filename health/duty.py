@@ -13,6 +13,7 @@ from uuid import NAMESPACE_OID, uuid5
 from django.conf import settings
 
 from health.answers import initialized
+from health.deadman import DeadMan
 from health.dependencies import Canary, Database, Dependency, default_dependencies
 from health.heartbeats import Heartbeats
 from health.instances import instance_name
@@ -24,6 +25,7 @@ from health.processes import identify
 from health.sampler import Sampler
 from health.slots import Role, SlotReading, read_slots, sweep_slots
 from health.snapshot import (
+    FRESH_SECONDS,
     CheckResult,
     Probe,
     ProbeState,
@@ -74,6 +76,7 @@ class Duty:
             own_role=own_role, hold=before.hold if before else None
         )
         self.ledger = LedgerWork()
+        self.deadman = DeadMan(self.is_well)
         self.listener = Listener(
             roles=roles,
             metrics=lambda: expose(self.measures, lambda: self.ledger.facts),
@@ -85,10 +88,12 @@ class Duty:
         self.listener.start()
         self.heartbeats.start()
         self.ledger.start()
+        self.deadman.start()
         try:
             while wanted() and not self._stop.wait(LOOP_SECONDS):
                 self._try_step()
         finally:
+            self.deadman.stop()
             self.listener.stop()
             self.sampler.stop()
             self.ledger.stop()
@@ -97,6 +102,17 @@ class Duty:
     def stop(self) -> None:
         """End this term."""
         self._stop.set()
+
+    def is_well(self) -> bool:
+        """Tell whether this loop goes round and no canary is late.
+
+        A dead database is no reason to be silent: the loop tells of that itself. A beat
+        or a worker that does nothing may be one.
+        """
+        age = (time.monotonic_ns() - self._written_ns) / 1e9
+        canary = self._checks.get(Canary.name)
+        flies = canary is None or canary.state is State.PASS
+        return not self._error and age <= FRESH_SECONDS and flies
 
     def _try_step(self) -> None:
         """Go on after an error: the snapshot grows old, and old is not ready."""

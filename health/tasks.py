@@ -19,7 +19,6 @@ STRIKES = 3
 ANSWER_SECONDS = 5.0
 UNSEEN_SECONDS = 30.0
 REMEMBER_SECONDS = 86400
-DEADMAN_SECONDS = 5.0
 VANISHED = "not seen for a day; its row was removed"
 _DOWN = "health:down"
 
@@ -33,7 +32,6 @@ def watchdog_check() -> list[str]:
     for instance in Instance.objects.unseen(now, seconds=UNSEEN_SECONDS):
         unwell[instance.subject] = "its heartbeat is late"
     down = strike(unwell, gone)
-    ping_deadman()
     return sorted(down)
 
 
@@ -86,11 +84,3 @@ def recovered(before: dict[str, int], now: dict[str, int]) -> Iterable[str]:
 def _say(kind: ArtifactType, subject: str, reason: str) -> None:
     emit(type=kind, source=Source.WATCHDOG, subject=subject, reason=reason)
     logger.warning(kind.value, extra={"subject": subject, "reason": reason})
-
-
-def ping_deadman() -> None:
-    """Tell whoever watches from outside that beat and worker run."""
-    if not settings.DEADMAN_URL:
-        return
-    if ask(settings.DEADMAN_URL, seconds=DEADMAN_SECONDS) is None:
-        logger.warning("deadman_unreachable")

@@ -124,12 +124,3 @@ def test_a_silent_instance_is_not_called_well_when_it_is_forgotten(settings):
     assert found == []
     assert told() == [("degrade", "instance:pod-1"), ("recover", "instance:pod-1")]
     assert Artifact.objects.get(type="recover").details["reason"] == VANISHED
-
-
-def test_the_dead_mans_switch_is_told_that_we_live(settings):
-    with service() as (url, asked):
-        settings.SERVICE_URL = url
-        settings.DEADMAN_URL = f"{url}/ping/abc?x=1"
-        watchdog_check()
-
-    assert "/ping/abc?x=1" in asked

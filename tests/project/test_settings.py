@@ -178,3 +178,12 @@ def test_an_address_of_a_service_must_be_one(tmp_path, name):
     assert refused.returncode == 1
     assert f"{name}: 'api.example.com' is not an address" in refused.stderr
     assert taken[name] == "https://api.example.com/v1"
+
+
+def test_the_dead_mans_address_keeps_its_query_and_its_last_slash(tmp_path):
+    refused = load(tmp_path, SECRET_KEY="k" * 50, DEADMAN_URL="ping.example.com/1")
+    taken = values(tmp_path, DEADMAN_URL="https://ping.example.com/1/?create=1")
+
+    assert refused.returncode == 1
+    assert "DEADMAN_URL: 'ping.example.com/1' is not an address" in refused.stderr
+    assert taken["DEADMAN_URL"] == "https://ping.example.com/1/?create=1"
