@@ -1,7 +1,9 @@
 """What may go wrong here.
 
 HealthError
-└── HoldRefusedError   (also a ValueError: it names the field)
+└── FieldRefusedError      (also a ValueError: it names the field)
+    ├── HoldRefusedError
+    └── DeployRefusedError
 """
 
 
@@ -9,11 +11,19 @@ class HealthError(Exception):
     """Anything this app raises."""
 
 
-class HoldRefusedError(HealthError, ValueError):
-    """A hold that may not be set as asked."""
+class FieldRefusedError(HealthError, ValueError):
+    """Something that may not be done as asked."""
 
     def __init__(self, field: str, message: str) -> None:
         """Name the field and what would be allowed."""
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+
+
+class HoldRefusedError(FieldRefusedError):
+    """A hold that may not be set as asked."""
+
+
+class DeployRefusedError(FieldRefusedError):
+    """A deploy that may not be recorded as asked."""

@@ -1,17 +1,26 @@
-"""Holds: drain takes an instance out of traffic, observe keeps the watchdog's hands off."""
+"""What operators do to an instance: hold it, release it, say what they deployed.
 
+A drain takes it out of traffic, an observe keeps the watchdog's hands off.
+"""
+
+import re
 from datetime import datetime, timedelta
+from uuid import UUID, uuid5
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from health.errors import HoldRefusedError
+from health.errors import DeployRefusedError, HoldRefusedError
 from health.models import HoldKind, Instance
+from ledger.models import Artifact
 from ledger.services import ArtifactType, Source, record
 
 SHORTEST_REASON = 5
 LONGEST_REASON = 200
 LONGEST_HOLD = timedelta(hours=8)
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
+_DEPLOYS = UUID("6865616c-0000-5000-8000-000000000001")
 
 
 @transaction.atomic
@@ -76,6 +85,50 @@ def release(*, instance: Instance, reason: str, actor: str) -> Instance:
         reason=reason.strip(),
     )
     return held
+
+
+@transaction.atomic
+def mark_deploy(*, version: str, reason: str = "", actor: str = "") -> Artifact:
+    """Record that this node runs a version from now on, once, whoever asks how often.
+
+    The same version after another one is a deploy of its own: a rollback is told too.
+
+    Raises:
+        DeployRefusedError: names the field that may not be as asked.
+    """
+    _check_deploy(version=version, reason=reason)
+    marks = Artifact.objects.filter(
+        type=ArtifactType.DEPLOY,
+        node=settings.NODE_NAME,
+        subject__startswith="version:",
+    )
+    last = marks.order_by("-id").first()
+    if last is not None and last.subject == f"version:{version}":
+        last.repeated = True
+        return last
+    before = last.subject.partition(":")[2] if last else ""
+    after = last.event_id if last else ""
+    return record(
+        type=ArtifactType.DEPLOY,
+        source=Source.OPERATOR,
+        subject=f"version:{version}",
+        actor=actor,
+        # Two at once draw the same id: one row survives.
+        event_id=uuid5(_DEPLOYS, f"{settings.NODE_NAME}/{version}/{after}"),
+        before=before,
+        reason=reason.strip(),
+    )
+
+
+def _check_deploy(*, version: str, reason: str) -> None:
+    if not VERSION.fullmatch(version):
+        raise DeployRefusedError(
+            "version", "may hold 60 letters, digits, dot, dash, plus and underscore"
+        )
+    if len(reason.strip()) > LONGEST_REASON or not reason.strip().isprintable():
+        raise DeployRefusedError(
+            "reason", f"must be one line of at most {LONGEST_REASON} characters"
+        )
 
 
 def _check_hold(
