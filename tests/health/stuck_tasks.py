@@ -11,6 +11,11 @@ def hang():
     time.sleep(600)
 
 
+@app.task(name="tests.nap")
+def nap():
+    time.sleep(4)
+
+
 if __name__ == "__main__":
     from django.core.management import execute_from_command_line
 

@@ -8,9 +8,9 @@ import sys
 import threading
 
 import pytest
+from celery import Celery
 
 from health.slots import Role, read_slots
-from tests.health.test_celery import CELERY
 from tests.server import Installation, get, wait_for
 
 LIMITS = {
@@ -66,16 +66,16 @@ def start(own_site):
     """Start a watchdog and a web server in an installation of their own."""
 
     def start(
-        *more: str, application: str = "", web: bool = True, mode="enforce", **options
+        *more: str, application: str = "", mode="enforce", **options
     ) -> Installation:
         limits = {name: options.pop(name) for name in LIMITS if name in options}
         site = own_site(**options)
         site.start_watchdog(*flags(mode, **limits), *more)
-        if web and application == BROKEN:
+        if application == BROKEN:
             python = (sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py")
             site.start("web", "web", *python, application)
             wait_for(lambda: site.get("/").status, 10, "web")
-        elif web:
+        else:
             site.start_web(application or "fortheweebs.wsgi")
         return site
 
@@ -208,9 +208,22 @@ def slot_of(site: Installation, role: Role):
     return next((s for s in read_slots(site.data / "run") if s.role is role), None)
 
 
-def test_a_frozen_celery_main_is_killed_for_its_supervisor(start):
-    site = start(web=False)
-    site.start("worker", "worker", *CELERY, "worker", "-c", "1")
+def start_worker(site: Installation, application: str = "fortheweebs") -> None:
+    """Start one child; whatever is started next starts beside it."""
+    celery = (sys.executable, "-m", "celery", "-A", application)
+    site.start("worker", "worker", *celery, "worker", "-c", "1")
+
+
+def send(site: Installation, task: str) -> None:
+    url = site.environment["REDIS_URL"].replace("unix://", "redis+socket://")
+    with Celery(broker=url, set_as_current=False) as app:
+        app.send_task(task)
+
+
+def test_a_frozen_celery_main_is_killed_for_its_supervisor(own_site):
+    site = own_site()
+    start_worker(site)
+    site.start_watchdog(*flags())
     wait_for(lambda: slot_of(site, Role.POOL), 9, "the worker")
     main = site.parts["worker"]
 
@@ -226,12 +239,10 @@ def test_a_pool_child_stuck_beyond_its_limit_is_killed_where_main_cannot(own_sit
     knows = ("-m", "tests.health.stuck_tasks")
     limits = flags(child_stuck=1, main_frozen=99)
     site.start("watchdog", "watchdog", sys.executable, *knows, "watchdog", *limits)
-    celery = (sys.executable, "-m", "celery", "-A", "tests.health.stuck_tasks")
-    site.start("worker", "worker", *celery, "worker", "-c", "1")
+    start_worker(site, "tests.health.stuck_tasks")
     wait_for(lambda: slot_of(site, Role.POOL), 9, "the worker")
     child = slot_of(site, Role.POOL).identity
-    hang = "from tests.health.stuck_tasks import hang; hang.delay()"
-    site.manage("shell", "-c", hang)
+    send(site, "tests.hang")
     wait_for(lambda: slot_of(site, Role.POOL).task_ns, 5, "the task")
 
     os.kill(site.parts["worker"].pid, signal.SIGSTOP)
@@ -240,6 +251,20 @@ def test_a_pool_child_stuck_beyond_its_limit_is_killed_where_main_cannot(own_sit
     assert outcome["details"]["rule"] == "child_stuck"
     assert outcome["subject"].endswith(f"/{child.pid}")
     assert "in hang" in outcome["details"]["dump"]
+
+
+def test_a_worker_that_finishes_its_task_before_it_stops_is_left_to_it(own_site):
+    site = own_site()
+    start_worker(site, "tests.health.stuck_tasks")
+    site.start_watchdog(*flags(main_frozen=1.5))
+    wait_for(lambda: slot_of(site, Role.POOL), 9, "the worker")
+    send(site, "tests.nap")
+    wait_for(lambda: slot_of(site, Role.POOL).task_ns, 5, "the task")
+
+    site.parts["worker"].terminate()
+
+    assert site.parts["worker"].wait(8) == 0
+    assert artifacts(site, "intent", "refused") == []
 
 
 # -- the watchdog itself ---------------------------------------------------------------
