@@ -1,6 +1,7 @@
 """Every setting of the project, typed from the environment; see .env.example.
 
-Each value may also come from a file named by ``NAME_FILE``. All wrong values are
+Each value may also come from a file named by ``NAME_FILE``, or from the file NAME of
+``$CREDENTIALS_DIRECTORY``. All wrong values are
 named at once and stop the process with a sentence, before anything is started.
 """
 
@@ -30,6 +31,21 @@ _wrong: list[str] = []
 def _refuse(name: str, sentence: str) -> None:
     """Collect a wrong value; they are all named together at the end of this file."""
     _wrong.append(f"{name}: {sentence}")
+
+
+def _take_credentials() -> None:
+    """Read a credential that systemd hands over as NAME as if NAME_FILE named it."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    try:
+        found = sorted(Path(folder).iterdir()) if folder else []
+    except OSError as error:
+        _refuse("CREDENTIALS_DIRECTORY", f"{folder} cannot be read: {error.strerror}")
+        return
+    for path in found:
+        os.environ.setdefault(f"{path.name}_FILE", str(path))
+
+
+_take_credentials()
 
 
 class _Env(FileAwareEnv):

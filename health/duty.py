@@ -15,6 +15,7 @@ from django.conf import settings
 from health.answers import initialized
 from health.deadman import DeadMan
 from health.dependencies import Canary, Database, Dependency, default_dependencies
+from health.endings import Endings
 from health.heartbeats import Heartbeats
 from health.instances import instance_name
 from health.ledgerwork import LedgerWork
@@ -77,6 +78,7 @@ class Duty:
         )
         self.ledger = LedgerWork()
         self.deadman = DeadMan(self.is_well)
+        self.endings = Endings(run_dir())
         self.listener = Listener(
             roles=roles,
             metrics=lambda: expose(self.measures, lambda: self.ledger.facts),
@@ -137,6 +139,7 @@ class Duty:
         if now_ns - self._swept_ns >= SWEEP_SECONDS * 1e9:
             self._swept_ns = now_ns
             report_dead(sweep_slots(run_dir()))
+            self.endings.tell()
 
     def _note_checks(self, checks: tuple[CheckResult, ...]) -> bool:
         """Measure what is new and announce what changed; tell whether anything did."""

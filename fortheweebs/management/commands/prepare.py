@@ -1,6 +1,7 @@
 """Make a copy ready to serve: check, migrate, static files, first operator."""
 
 import hashlib
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,16 @@ class Command(BaseCommand):
 
     help = __doc__ or ""
 
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--no-operator", action="store_true", help="make no first operator"
+        )
+
     def handle(self, **options: Any) -> None:
         call_command("migrate", verbosity=0, interactive=False)
         collect_static()
-        call_command("create_operator", stdout=self.stdout)
+        if not options["no_operator"]:
+            call_command("create_operator", stdout=self.stdout)
 
 
 def static_digest() -> str:

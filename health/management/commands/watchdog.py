@@ -6,6 +6,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from health.control import ASK_SECONDS, Control
 from health.duty import Duty
 from health.httprule import HttpRule, Line
 from health.judge import DAY, Judge, Limits, Mode
+from health.metrics import Measures
+from health.notify import Notifier
 from health.pulse import start_pulse
 from health.slots import Role
 from health.steady import Steady
@@ -30,6 +33,8 @@ from health.witness import BROKER_BACK_SECONDS, Witness
 MODES = tuple(mode.value for mode in Mode)
 ROLES = ("web", "worker", "beat")
 RETRY_SECONDS = 0.2
+# A judge that has not gone round for so long hangs, and so does what it should watch.
+JUDGE_HANGS_SECONDS = 10.0
 ANSWER_SECONDS = 5.0
 LIMITS = {one.name for kind in (Limits, Budget) for one in fields(kind)} | {
     "broker_back"
@@ -83,7 +88,9 @@ class Command(BaseCommand):
         http = HttpWatch(log, strikes=options["strikes"], mode=options["mode"])
         Steady("http-rule", options["interval"], http.ask).start()
         contender = Contender(SamplerLock(), try_after=0)
+        notifier = Notifier()
         while not stop.is_set():
+            notifier.tick(well=True)
             if not contender.tick(time.monotonic_ns()):
                 stop.wait(RETRY_SECONDS)
                 continue
@@ -103,8 +110,15 @@ class Command(BaseCommand):
                 may_act=lambda: contender.lock.held and not stop.is_set(),
             )
             with hands:
-                duty.run(lambda: not stop.is_set())
+                duty.run(partial(go_on, notifier, duty.measures, stop))
             contender.lock.release()
+
+
+def go_on(notifier: Notifier, measures: Measures, stop: threading.Event) -> bool:
+    """Tell the service manager of one more round; return whether to make another."""
+    now = time.time()
+    notifier.tick(well=now - measures.beats.get("judge", now) < JUDGE_HANGS_SECONDS)
+    return not stop.is_set()
 
 
 class HttpWatch:
