@@ -4,6 +4,14 @@
 set -eu
 missing=""
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
+# checkov has over a hundred dependencies, so it lives alone, and only where all is
+# required: 27 s to install.
+if [ "${REQUIRE_ALL:-}" = 1 ] && [ ! -x .venv/checkov/bin/checkov ]; then
+    python3 -m venv .venv/checkov &&
+        .venv/checkov/bin/pip install -q --disable-pip-version-check checkov==3.3.30 ||
+        echo "not installed: checkov"
+fi
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     export DEBIAN_FRONTEND=noninteractive

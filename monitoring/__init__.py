@@ -1,0 +1,1 @@
+"""Alerts, their tests and the dashboard of whoever runs this."""

@@ -1,0 +1,314 @@
+"""Alerts, their manifest and the dashboard: checked by the tools that read them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from breakers.metrics import Measures
+from tests.deploy.tools import ROOT, documents, one, tool
+from tests.server import Installation, free_port, get, wait_for
+
+FOLDER = ROOT / "monitoring"
+RULES = yaml.safe_load((FOLDER / "rules.yaml").read_text())
+ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
+UNIT_TESTS = [
+    test
+    for path in sorted(FOLDER.glob("*.test.yaml"))
+    for test in yaml.safe_load(path.read_text())["tests"]
+]
+DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+TARGETS = [
+    pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
+    for panel in PANELS
+    for target in panel["targets"]
+]
+PACKAGE = "apt-get install prometheus"
+
+
+def filled(expression: str) -> str:
+    """Put values where Grafana would."""
+    return expression.replace("$__rate_interval", "1m")
+
+
+def metrics_in(expression: str) -> set[str]:
+    """Return the names of an expression's series."""
+    return set(re.findall(r"\b(?:ftw|process|heal)_\w+", expression))
+
+
+# -- Alerts --------------------------------------------------------------------------
+def test_promtool_accepts_the_rules():
+    promtool = tool("promtool", PACKAGE)
+
+    done = subprocess.run(
+        [promtool, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_fires_when_it_should_and_is_silent_when_not():
+    promtool = tool("promtool", PACKAGE)
+
+    done = subprocess.run(
+        [
+            promtool,
+            "test",
+            "rules",
+            *(path.name for path in FOLDER.glob("*.test.yaml")),
+        ],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_each_alert_has_a_firing_and_a_silent_test(name):
+    asked = [
+        bool(case["exp_alerts"])
+        for test in UNIT_TESTS
+        for case in test["alert_rule_test"]
+        if case["alertname"] == name
+    ]
+
+    assert True in asked
+    # The one that is silent never: that is its whole point.
+    assert False in asked or name == "DeadMansSwitch"
+
+
+@pytest.mark.parametrize(("name", "rule"), ALERTS.items())
+def test_each_alert_says_what_how_bad_and_where_to_read_on(name, rule):
+    operations = (ROOT / "docs" / "operations.md").read_text()
+
+    assert rule["labels"]["severity"] in {"critical", "warning", "none"}
+    assert rule["annotations"]["summary"]
+    assert rule["annotations"]["description"]
+    assert rule["annotations"]["runbook_url"] == f"docs/operations.md#{name.lower()}"
+    assert f"\n### {name}\n" in operations
+
+
+def test_no_runbook_is_without_its_alert():
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    section = operations.split("\n## Runbooks\n")[1].split("\n## ")[0]
+
+    assert re.findall(r"^### (\w+)$", section, re.MULTILINE) == list(ALERTS)
+
+
+@pytest.mark.parametrize(("name", "rule"), ALERTS.items())
+def test_absence_is_believed_after_two_scrapes(name, rule):
+    interval = 15
+    absent = re.search(r"\babsent\(|\bunless\b", rule["expr"])
+
+    seconds = 60 * int(rule.get("for", "0m").removesuffix("m"))
+    assert seconds >= 2 * interval or not absent or name == "WatchdogHolding"
+
+
+def test_the_manifest_carries_the_same_rules():
+    monitor, rule = documents("monitoring.yaml")
+
+    assert rule["kind"] == "PrometheusRule"
+    assert rule["spec"] == RULES
+    selector = monitor["spec"]["selector"]["matchLabels"]
+    service = one("Service", "fortheweebs-metrics")
+    assert selector.items() <= service["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+
+
+@pytest.mark.parametrize("module", ["monitoring.manifest", "monitoring.dashboard"])
+def test_what_is_generated_is_up_to_date(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+# -- Dashboard -----------------------------------------------------------------------
+@pytest.mark.parametrize("expression", TARGETS)
+def test_each_target_of_the_dashboard_can_be_parsed(expression):
+    promql_parser.parse(filled(expression))
+
+
+def test_a_wrong_target_would_be_found():
+    with pytest.raises(ValueError, match=r"unclosed|unexpected|missing|invalid"):
+        promql_parser.parse("sum by (check (ftw_check_status)")
+
+
+def test_each_panel_has_a_title_a_unit_and_a_place_of_its_own():
+    places: set[tuple[int, int]] = set()
+
+    for panel in DASHBOARD["panels"]:
+        where = panel["gridPos"]
+        cells = {
+            (where["x"] + x, where["y"] + y)
+            for x in range(where["w"])
+            for y in range(where["h"])
+        }
+        assert panel["title"]
+        assert not cells & places, panel["title"]
+        assert where["x"] + where["w"] <= 24
+        places |= cells
+    assert all(panel["fieldConfig"]["defaults"]["unit"] for panel in PANELS)
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(
+        DASHBOARD["panels"]
+    )
+
+
+@pytest.mark.parametrize("expression", TARGETS)
+def test_each_target_looks_at_the_chosen_instances(expression):
+    names = [one["name"] for one in DASHBOARD["templating"]["list"]]
+
+    assert names == ["datasource", "job", "instance"]
+    assert '{job=~"$job",instance=~"$instance"' in expression
+    assert len(re.findall(r"\{", expression)) == len(metrics_in(expression))
+
+
+# -- A running copy ------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def running() -> Iterator[Installation]:
+    """A copy whose ledger was verified once, so that every family is there."""
+    with Installation(LOCAL_OPERATOR="1") as site:
+        site.manage("ledger", "verify")
+        site.start_watchdog("--period", "0.5", "--timeout", "0.5")
+        site.start_web()
+        site.wait_ready()
+        yield site
+
+
+def exposed(text: str) -> set[str]:
+    """Return every name of a series that the text may hold."""
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\w+)$", text, re.MULTILINE))
+    return {
+        name + end
+        for name, kind in kinds.items()
+        for end in (("", "_bucket", "_count", "_sum") if kind == "histogram" else ("",))
+    }
+
+
+def of_breakers() -> set[str]:
+    """Return the families that appear once a breaker was used."""
+    registry = CollectorRegistry()
+    Measures(registry)
+    names = set()
+    for family in registry.collect():
+        ends = ("_bucket", "_count") if family.type == "histogram" else ("_total",)
+        names |= {family.name + end for end in ends}
+    return names
+
+
+def test_every_metric_that_is_asked_for_is_exposed(running):
+    wanted = set().union(
+        *(metrics_in(rule["expr"]) for rule in ALERTS.values()),
+        *(metrics_in(param.values[0]) for param in TARGETS),
+    )
+
+    def missing() -> set[str]:
+        text = running.probe("/metrics").body.decode()
+        return wanted - exposed(text) - of_breakers()
+
+    wait_for(lambda: not missing(), 8, f"{missing()}")
+
+
+def test_promtool_finds_nothing_to_say_of_the_metrics(running):
+    promtool = tool("promtool", PACKAGE)
+
+    done = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=running.probe("/metrics").body,
+        capture_output=True,
+    )
+
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.fixture
+def prometheus(running) -> Iterator[int]:
+    """A Prometheus that scrapes the copy, its rules made fifty times as quick."""
+    binary = tool("prometheus", PACKAGE)
+    folder = Path(tempfile.mkdtemp(prefix="ftw-prom-", dir="/tmp"))
+    rules = re.sub(
+        r"for: \d+m$",
+        "for: 1s",
+        (FOLDER / "rules.yaml").read_text(),
+        flags=re.MULTILINE,
+    )
+    (folder / "rules.yaml").write_text(rules)
+    target = f"127.0.0.1:{running.probe_port}"
+    config: dict[str, Any] = {
+        "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+        "rule_files": ["rules.yaml"],
+        "scrape_configs": [
+            {"job_name": "fortheweebs", "static_configs": [{"targets": [target]}]}
+        ],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    port = free_port()
+    with (folder / "out").open("wb") as out:
+        process = subprocess.Popen(
+            [
+                binary,
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/data",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"]},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for(lambda: get(port, "/-/ready").status == 200, 8, "Prometheus")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def firing(port: int) -> dict[str, dict[str, str]]:
+    """Return the alerts that fire, with their labels."""
+    alerts = get(port, "/api/v1/alerts").json["data"]["alerts"]
+    return {
+        alert["labels"]["alertname"]: alert["labels"]
+        for alert in alerts
+        if alert["state"] == "firing"
+    }
+
+
+def test_a_real_prometheus_hears_that_readiness_is_down(running, prometheus):
+    wait_for(lambda: "DeadMansSwitch" in firing(prometheus), 5, "the first round")
+    before = firing(prometheus)
+    drain = running.data / "run" / "drain"
+
+    drain.touch()
+    try:
+        found = wait_for(lambda: firing(prometheus).get("ReadinessDown"), 8, "an alert")
+    finally:
+        drain.unlink()
+
+    assert "ReadinessDown" not in before
+    assert "LivenessFailing" not in firing(prometheus)
+    assert found["instance"] == f"127.0.0.1:{running.probe_port}"
+    assert found["probe"] == "ready"
