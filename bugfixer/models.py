@@ -118,6 +118,11 @@ class BugQuerySet(models.QuerySet["Bug"]):
             ),
         )
 
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Return how many there are of each status and severity."""
+        rows = self.order_by().values_list("status", "severity").annotate(Count("pk"))
+        return {(status, severity): number for status, severity, number in rows}
+
     def without_analysis(self) -> "BugQuerySet":
         """Return the bugs nobody said anything about yet."""
         return self.filter(~Exists(Analysis.objects.filter(bug=OuterRef("pk"))))

@@ -16,7 +16,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from bugfixer import hints
+from bugfixer import hints, metrics
 from bugfixer.errors import ClashingReportError, UnknownReportError
 from bugfixer.intake import Prepared, Submission, prepare
 from bugfixer.models import (
@@ -60,7 +60,9 @@ def report_bug(sent: Submission) -> Taken:
             return Taken(ready, first, _fingerprint_of(first), repeated=True)
         try:
             with transaction.atomic():
-                return Taken(ready, _store(ready), ready.fingerprint, repeated=False)
+                report = _store(ready)
+            metrics.reports.labels(ready.severity).inc()
+            return Taken(ready, report, ready.fingerprint, repeated=False)
         except IntegrityError:
             # Somebody stored this client event, or drew this number, just before.
             logger.info("report_clash")
@@ -209,7 +211,8 @@ def analyze_offline(*, bug: Bug, report: Report, actor: str) -> Analysis:
     """Store what can be said without a model, once for each text; record it."""
     message = report.content["error_message"]
     stack = report.content["error_stack"]
-    hint = hints.analyse(message=message, stack=stack)
+    with metrics.analysis_seconds.labels(hints.SOURCE).time():
+        hint = hints.analyse(message=message, stack=stack)
     analysis, created = Analysis.objects.get_or_create(
         bug=bug,
         source=hints.SOURCE,

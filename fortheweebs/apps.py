@@ -27,10 +27,14 @@ class FortheweebsConfig(AppConfig):
     default = True
 
     def ready(self) -> None:
-        """Register the system checks and listen for migrations and lock-outs."""
+        """Register system checks and metrics; listen for migrations and lock-outs."""
         from axes.signals import user_locked_out
 
+        from bugfixer.metrics import bug_families
         from fortheweebs import checks, openapi  # noqa: F401 - registered by import
+        from health.metrics import register_family
+
+        register_family(bug_families)
 
         post_migrate.connect(_keep_roles, sender=self)
         user_locked_out.connect(_remember_lock, dispatch_uid="login_locked")

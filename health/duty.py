@@ -76,7 +76,7 @@ class Duty:
         self.heartbeats = Heartbeats(
             own_role=own_role, hold=before.hold if before else None
         )
-        self.ledger = LedgerWork()
+        self.ledger = LedgerWork(also=self.measures.asked.look)
         self.deadman = DeadMan(self.is_well)
         self.endings = Endings(run_dir())
         self.listener = Listener(

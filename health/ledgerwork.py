@@ -28,9 +28,10 @@ class LedgerFacts:
 class LedgerWork:
     """Three threads: each may hang for as long as the database does."""
 
-    def __init__(self) -> None:
-        """Know nothing yet."""
+    def __init__(self, *, also: Callable[[], object] = lambda: None) -> None:
+        """Know nothing yet; ``also`` is called with each look at the facts."""
         self.facts: LedgerFacts | None = None
+        self._also = also
         self._threads = (
             Steady("sequencer", SEQUENCE_SECONDS, _closing(sequencer.sequence)),
             # On one of its own: a file may be long, and places are due each second.
@@ -54,6 +55,7 @@ class LedgerWork:
             artifacts=counts_by_kind(),
             breakers={one.name: one.state for one in list_breakers()},
         )
+        self._also()
 
 
 def _closing(call: Callable[[], object]) -> Callable[[], None]:

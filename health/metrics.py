@@ -62,6 +62,44 @@ class Histogram:
         return family
 
 
+Families = Callable[[], Iterable[Metric]]
+_registered: list[Families] = []
+
+
+def register_family(make: Families) -> None:
+    """Show what another package knows; it is asked on a thread that may hang."""
+    if make not in _registered:
+        _registered.append(make)
+
+
+class Asked:
+    """The families of other packages as they were when last asked."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._found: dict[Families, list[Metric]] = {}
+
+    def look(self) -> None:
+        """Ask everybody; who cannot answer keeps no other from it.
+
+        Raises:
+            Exception: the first one that was raised, when all were asked.
+        """
+        failed: Exception | None = None
+        for make in _registered:
+            try:
+                self._found[make] = list(make())
+            except Exception as error:  # noqa: BLE001 - the rim: raised below
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what is known, however old."""
+        for found in list(self._found.values()):
+            yield from found
+
+
 class Measures:
     """What the holder counts while it holds."""
 
@@ -74,6 +112,7 @@ class Measures:
         self.restarts: Counter[tuple[str, str]] = Counter()
         self.beats: dict[str, float] = {}
         self.queues: tuple[Sight, ...] = ()
+        self.asked = Asked()
 
     def observe(self, check: str, seconds: float) -> None:
         """Count one run of a check."""
@@ -105,6 +144,7 @@ class HealthCollector(Collector):
         yield from self._counted()
         yield from watchdog_families(self._measures)
         yield from queue_families(self._measures.queues, self._now_ns)
+        yield from self._measures.asked.collect()
         if self._facts is not None:
             yield from self._ledger(self._facts)
             yield from self._breakers(self._facts)

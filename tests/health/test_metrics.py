@@ -1,11 +1,15 @@
+import json
 import re
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 from rest_framework.test import APIClient
 
-from health.metrics import Measures
+from health import metrics
+from health.metrics import Asked, Measures, expose, register_family
 from tests.server import free_port, wait_for
 
 FAMILIES = {
@@ -18,7 +22,7 @@ FAMILIES = {
     *("ftw_breaker_state", "ftw_watchdog_decisions", "ftw_restarts"),
     *("ftw_celery_canary_age_seconds", "ftw_celery_canary_delay_seconds"),
     *("ftw_queue_depth", "ftw_recovery_seconds"),
-    "ftw_watchdog_last_beat_timestamp_seconds",
+    *("ftw_watchdog_last_beat_timestamp_seconds", "ftw_bugs"),
 }
 
 
@@ -32,7 +36,7 @@ def scraped(site):
 
     def whole():
         text = site.probe("/metrics").body.decode()
-        wanted = ("ftw_ledger_size", 'probe="live"', 'check="breakers"')
+        wanted = ("ftw_ledger_size", "ftw_bugs", 'probe="live"', 'check="breakers"')
         return text if all(one in text for one in wanted) else None
 
     return wait_for(whole, 8, "the ledger's families")
@@ -48,6 +52,91 @@ def test_every_family_is_there_once(scraped):
 def test_every_family_has_a_help_line_and_no_series_carries_a_pid(scraped):
     assert all(family.documentation for family in families(scraped).values())
     assert "pid=" not in scraped
+
+
+def test_every_name_keeps_the_rules_of_prometheus(scraped):
+    found = families(scraped)
+    abbreviated = re.compile(r"_(ms|msec|millis|sec|secs|min|mins|kb|mb|percent)(_|$)")
+
+    for name, family in found.items():
+        samples = {sample.name for sample in family.samples}
+        assert re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)+", name)
+        assert not abbreviated.search(name)
+        if family.type == "counter":
+            assert all(one.endswith(("_total", "_created")) for one in samples)
+        else:
+            assert not any(one.endswith("_total") for one in samples)
+        if family.type == "histogram":
+            assert name.endswith(("_seconds", "_bytes"))
+
+
+def test_a_report_is_counted_by_the_process_that_took_it(site):
+    body = {"errorMessage": "no cart here", "pageUrl": "http://x/y", "severity": "low"}
+    taken = site.get(
+        "/api/bug-fixer/report",
+        method="POST",
+        body=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+
+    def counted():
+        text = site.probe("/metrics").body.decode()
+        return re.search(
+            r'^ftw_bug_reports_total\{severity="low"\} (\d)', text, re.MULTILINE
+        )
+
+    assert taken.status == 200
+    assert wait_for(counted, 5, "the counter")[1] == "1"
+
+
+@pytest.fixture
+def registered():
+    kept = list(metrics._registered)
+    metrics._registered.clear()
+    yield metrics._registered
+    metrics._registered[:] = kept
+
+
+def test_families_of_others_are_asked_when_looked_at_and_never_in_a_scrape(registered):
+    asked: list[int] = []
+
+    def shop_families():
+        asked.append(1)
+        yield GaugeMetricFamily("shop_carts", "Carts.", value=len(asked))
+
+    register_family(shop_families)
+    register_family(shop_families)
+    measures = Measures()
+    before = expose(measures, lambda: None).decode()
+    measures.asked.look()
+    after = [expose(measures, lambda: None).decode() for _ in range(3)]
+
+    assert "shop_carts" not in before
+    assert all(text.count("shop_carts 1.0") == 1 for text in after)
+    assert len(asked) == 1
+
+
+def test_who_cannot_answer_keeps_no_other_from_it_and_what_was_known_stays(registered):
+    works = [True]
+
+    def broken_families():
+        if not works[0]:
+            raise OperationalError("the database is away")
+        yield GaugeMetricFamily("shop_carts", "Carts.", value=7)
+
+    def other_families():
+        yield GaugeMetricFamily("shop_orders", "Orders.", value=3 if works[0] else 4)
+
+    register_family(broken_families)
+    register_family(other_families)
+    asked = Asked()
+    asked.look()
+    works[0] = False
+    with pytest.raises(OperationalError):
+        asked.look()
+
+    known = {family.name: family.samples[0].value for family in asked.collect()}
+    assert known == {"shop_carts": 7, "shop_orders": 4}
 
 
 def test_the_probes_pass_and_the_checks_are_named(scraped):

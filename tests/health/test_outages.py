@@ -81,6 +81,25 @@ def test_probes_answer_and_ready_tells_while_a_dependency_hangs(pg_site, service
     assert all(reply.status in {0, 200, 503} for reply in load.replies)
 
 
+def test_a_scrape_is_answered_from_memory_while_the_database_hangs(pg_site):
+    def scraped(wanted: str):
+        reply = pg_site.probe("/metrics")
+        return reply if wanted in reply.body.decode() else None
+
+    wait_for(lambda: scraped("ftw_bugs{"), 8, "the bugs")
+    pg_site.stop_postgres()
+    down = wait_for(lambda: scraped('ftw_check_status{check="db"} 0.0'), 8, "the check")
+    again = [pg_site.probe("/metrics") for _ in range(5)]
+    pg_site.resume_services()
+    wait_for(lambda: pg_site.get("/api/health/ready").status == 200, 8)
+
+    for reply in (down, *again):
+        assert reply.status == 200
+        assert reply.seconds < 1.0
+        assert b"ftw_bugs{" in reply.body
+        assert b"ftw_ledger_size " in reply.body
+
+
 def test_an_outage_is_told_once_for_each_change(pg_site):
     pg_site.stop_redis()
     wait_for(lambda: pg_site.get("/api/health/ready").status == 503, 5)
