@@ -1,17 +1,23 @@
 """The rows that the holder of the sampler lock keeps: the web server's and its own."""
 
+import json
 import threading
 import time
+from dataclasses import astuple
 from typing import Any
+
+import structlog
 
 from health import startup
 from health.instances import BEAT_SECONDS, Heartbeat, beat, read_holds, withdraw
-from health.places import drain_file
+from health.places import drain_file, run_dir
 from health.processes import identify
 from health.slots import FRESH_SECONDS, SlotReading
 from health.snapshot import Hold
+from health.snapshots import replace_file
 from health.steady import Steady
 
+logger = structlog.get_logger(__name__)
 GOODBYE_SECONDS = 1.5
 HELD = ("web", "worker", "beat", "watchdog")
 
@@ -22,7 +28,7 @@ class Heartbeats:
     def __init__(self, *, own_role: str, hold: Hold | None) -> None:
         """Begin with the hold that the holder before knew of."""
         self.hold = hold
-        self._holds = {"web": hold} if hold else {}
+        self._holds = load_holds()
         self._own_role = own_role
         self._said: dict[str, Any] = {"live": True, "ready": False, "detail": {}}
         self._heard = threading.Event()
@@ -82,10 +88,34 @@ class Heartbeats:
         elif self._web_seen and not startup.current_boot():
             self._web_seen = False
             withdraw("web")
-        self._holds = read_holds(HELD)
+        holds = read_holds(HELD)
+        if holds != self._holds:
+            self._holds = holds
+            save_holds(holds)
 
     def _withdraw(self) -> None:
         if self._own_role:
             withdraw(self._own_role)
         if self._web_seen and startup.current_master() is None:
             withdraw("web")
+
+
+def save_holds(holds: dict[str, Hold]) -> None:
+    """Keep them, so that the next holder obeys them with the database away too."""
+    try:
+        body = {role: astuple(hold) for role, hold in holds.items()}
+        replace_file(run_dir() / "holds.json", json.dumps(body))
+    except OSError:
+        logger.warning("holds_not_kept", exc_info=True)
+
+
+def load_holds() -> dict[str, Hold]:
+    """Return the holds that were read last on this node; nonsense is none."""
+    try:
+        body = json.loads((run_dir() / "holds.json").read_bytes())
+        return {
+            str(role): Hold(str(kind), str(reason), str(by), until and float(until))
+            for role, (kind, reason, by, until) in body.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
