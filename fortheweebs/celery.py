@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery
+from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fortheweebs.settings")
 
@@ -66,11 +67,16 @@ def _canaries(queues: Iterable[str]) -> dict[str, dict[str, Any]]:
 SCHEDULE: dict[str, dict[str, Any]] = {
     # A second pair of hands beside the watchdog, which sequences every second.
     "sequence": {"task": "ledger.tasks.sequence", "schedule": 10.0},
-    "verify-ledger": {"task": "ledger.tasks.verify", "schedule": 86400.0},
+    # By the clock, not each 86,400 s: those begin anew with every beat that does not find
+    # its schedule's file, so that a daily rollout would put them off for ever.
+    "verify-ledger": {"task": "ledger.tasks.verify", "schedule": crontab("17", "3")},
     "watchdog-check": {"task": "health.tasks.watchdog_check", "schedule": 30.0},
     "count-reports": {"task": "bugfixer.tasks.count_reports", "schedule": 5.0},
     "analyze-wanted": {"task": "bugfixer.tasks.analyze_wanted", "schedule": 30.0},
-    "prune-reports": {"task": "bugfixer.tasks.prune_reports", "schedule": 86400.0},
+    "prune-reports": {
+        "task": "bugfixer.tasks.prune_reports",
+        "schedule": crontab("47", "3"),
+    },
 }
 # Not config_from_object: that reads attributes of a function instead of calling it.
 app.add_defaults(_options)

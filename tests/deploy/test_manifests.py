@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 from django.conf import settings
 
+from fortheweebs.celery import SCHEDULE, app
 from fortheweebs.runner import python_parts
 from health import healthcheck
 from health.answers import ANSWERS
@@ -305,8 +307,6 @@ def test_a_web_pod_drains_before_it_stops():
 
 
 def test_a_worker_has_time_for_its_longest_task():
-    from fortheweebs.celery import app
-
     pod, _ = part("worker")
 
     assert pod["terminationGracePeriodSeconds"] > app.conf.task_time_limit
@@ -338,6 +338,20 @@ def test_there_is_never_a_second_beat():
 
     assert spec["replicas"] == 1
     assert spec["strategy"] == {"type": "Recreate"}
+
+
+def test_a_daily_task_is_not_put_off_by_a_new_beat():
+    """Its schedule's file goes with its pod."""
+    late = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+    begun = [late - timedelta(hours=hours) for hours in (1, 5, 20)]
+
+    for name in ("verify-ledger", "prune-reports"):
+        schedule = copy.copy(SCHEDULE[name]["schedule"])
+        schedule.nowfun = lambda: late
+        left = {schedule.remaining_estimate(start) for start in begun}
+
+        assert len(left) == 1, name
+        assert left.pop() < timedelta(hours=1), name
 
 
 def test_selectors_meet_their_pods_and_no_others():
