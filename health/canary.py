@@ -35,15 +35,16 @@ class Sight:
 def canary_is_late(
     sight: Sight, *, period: float = PERIOD, periods: int = PERIODS
 ) -> bool:
-    """Tell whether canaries are sent and no worker takes them, for so many periods.
+    """Tell whether canaries are sent and none was taken for so many periods.
 
     False where no worker was ever seen, and while nobody sends: then the silence says
-    nothing of the workers.
+    nothing of the workers. One that waits was sent a period after the last that ran;
+    after a pause of the sender it is younger, and has that time again.
     """
     limit = period * periods
     if sight.ran is None or sight.waiting is None or sight.sent is None:
         return False
-    return sight.waiting > limit and sight.sent <= limit
+    return sight.ran > limit and sight.waiting > limit - period and sight.sent <= limit
 
 
 def sender_is_silent(

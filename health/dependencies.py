@@ -300,7 +300,7 @@ class Canary:
 
     def _judge(self, sight: Sight) -> str:
         if canary_is_late(sight):
-            return f"queue {sight.queue}: no worker took anything for {sight.waiting:.0f} s"
+            return f"queue {sight.queue}: no worker took anything for {sight.ran:.0f} s"
         if sender_is_silent(sight, watched=time.monotonic() - self._began):
             return f"queue {sight.queue}: beat sent nothing for {sight.sent:.0f} s"
         return ""

@@ -42,15 +42,16 @@ def see(client: redis.Redis) -> Sight:
     ("sent", "waiting", "ran", "late"),
     [
         (5, None, 1, False),  # the last one was taken
-        (5, 90, 120, False),  # three periods, not more
-        (5, 91, 120, True),
+        (5, 65, 90, False),  # three periods, not more
+        (5, 65, 91, True),
+        (5, 60, 40_000, False),  # sent again a minute ago, after a night off
         (5, 3600, None, False),  # no worker was ever seen
         (3600, 3600, 3600, False),  # nobody sends
         (None, None, 20, False),
         (None, None, None, False),
     ],
 )
-def test_late_is_sent_and_not_taken_for_three_periods(sent, waiting, ran, late):
+def test_late_is_sent_and_none_taken_for_three_periods(sent, waiting, ran, late):
     sight = make_sight(sent=sent, waiting=waiting, ran=ran)
 
     assert canary_is_late(sight) is late
