@@ -70,6 +70,7 @@ def quantile(share: float, labels: str, buckets: str) -> str:
 
 
 REFUSING = 'state=~"open|half_open|forced_open"'
+UNSEEN = 'status=~"open|regressed"'
 SINCE_VERIFIED = (
     f"time() - max({scoped('ftw_ledger_verified_timestamp_seconds')})",
     "age",
@@ -241,6 +242,28 @@ ROWS = (
                     (f"max({scoped('ftw_ledger_pending')})", "pending"),
                 ),
                 about="What is not anchored yet is what an owner could still rewrite.",
+            ),
+        ),
+    ),
+    Row(
+        "Bugs",
+        (
+            Panel(
+                "Bugs nobody has looked at",
+                by("max", "status, severity", scoped("ftw_bugs", UNSEEN)),
+                "{{status}} {{severity}}",
+            ),
+            Panel(
+                "Reports",
+                by("sum", "severity", rate("ftw_bug_reports_total")),
+                "{{severity}}",
+                unit="cps",
+            ),
+            Panel(
+                "Duration of an analysis, 95th percentile",
+                quantile(0.95, "outcome", rate("ftw_bug_analysis_seconds_bucket")),
+                "{{outcome}}",
+                unit="s",
             ),
         ),
     ),
