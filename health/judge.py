@@ -109,7 +109,6 @@ class Facts:
     master: Process | None = None
     silent: float = 0.0  # how long the control socket has not answered
     struck_out: bool = False  # the HTTP rule
-    rss_limit: int = 0
     holds: Mapping[str, str] = field(default_factory=dict)
     draining: bool = False
     broker_well: bool = True
@@ -268,8 +267,8 @@ class Judge:
                 evidence,
                 then_kill=limits.terminate,
             )
-        if 0 < facts.rss_limit < slot.rss:
-            evidence = {"rss": slot.rss, "limit": facts.rss_limit}
+        if 0 < slot.cap < slot.rss:
+            evidence = {"rss": slot.rss, "limit": slot.cap}
             # SIGTERM lets a worker finish what it is at: it is not killed after it.
             return Decision(Act.TERM, one, Rule.WORKER_MEMORY, facts.now_ns, evidence)
         return None

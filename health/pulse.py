@@ -8,8 +8,10 @@ import threading
 import time
 from threading import get_ident
 
+from django.conf import settings
+
 from health.places import run_dir
-from health.processes import resident_bytes
+from health.processes import memory_limit, resident_bytes
 from health.slots import Role, Slot
 
 logger = logging.getLogger(__name__)
@@ -21,7 +23,8 @@ class Pulse:
 
     def __init__(self, role: Role, *, limit: int = 0) -> None:
         """Make the slot; nothing ticks until it is started."""
-        self.slot = Slot(run_dir(), role, limit=limit)
+        cap = memory_limit(settings.LIVE_MAX_RSS)
+        self.slot = Slot(run_dir(), role, limit=limit, cap=cap)
         self.starts: dict[int, int] = {}
         self.rss = resident_bytes()
         self.started_ns = time.monotonic_ns()

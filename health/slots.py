@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 SIZE = 64
 MAGIC = 0x31575446  # "FTW1"
 FRESH_SECONDS = 8.0
+# Memory is written in KiB, two numbers a word.
+_KIB = 0xFFFFFFFF
 
 
 class Role(IntEnum):
@@ -53,6 +55,7 @@ class SlotReading:
     oldest_ns: int
     task_ns: int
     rss: int
+    cap: int = 0
 
     def age(self, now_ns: int) -> float:
         """Return the seconds since the last heartbeat."""
@@ -66,8 +69,14 @@ class SlotReading:
 class Slot:
     """This process's own slot; the file goes when it is closed."""
 
-    def __init__(self, directory: Path, role: Role, *, limit: int = 0) -> None:
-        """Make the file whole before it appears under its name."""
+    def __init__(
+        self, directory: Path, role: Role, *, limit: int = 0, cap: int = 0
+    ) -> None:
+        """Make the file whole before it appears under its name.
+
+        ``cap`` is the memory this process may take: in a pod the watchdog, which acts
+        on it, is in a control group of its own.
+        """
         self.identity = identify()
         self.path = directory / f"{role.word}-{self.identity}.slot"
         part = directory / f".{self.path.name}"
@@ -79,6 +88,7 @@ class Slot:
             self._map = mmap.mmap(-1, SIZE)
         self._words = memoryview(self._map).cast("Q")
         self._limit = limit
+        self._cap = min(cap >> 10, _KIB)
         self._task = 0
         self._words[0] = MAGIC | (role << 32)
         self._words[1] = self.identity.pid | (os.getppid() << 32)
@@ -96,7 +106,7 @@ class Slot:
             | (self._task << 32)
         )
         words[5] = oldest_ns
-        words[7] = rss
+        words[7] = min(rss >> 10, _KIB) | (self._cap << 32)
         words[3] = time.monotonic_ns()
 
     @property
@@ -146,7 +156,8 @@ def parse_slot(data: bytes) -> SlotReading | None:
         task=words[4] >> 32,
         oldest_ns=words[5],
         task_ns=words[6],
-        rss=words[7],
+        rss=(words[7] & _KIB) << 10,
+        cap=(words[7] >> 32) << 10,
     )
 
 

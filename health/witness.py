@@ -11,13 +11,12 @@ from pathlib import Path
 
 import structlog
 from celery import current_app
-from django.conf import settings
 
 from health import startup
 from health.control import Control
 from health.judge import Facts, Kind, Process
 from health.places import drain_file, run_dir
-from health.processes import Identity, Look, look_at, memory_limit
+from health.processes import Identity, Look, look_at
 from health.slots import Role, SlotReading, parse_slot, read_slots
 from health.snapshot import State
 from health.snapshots import read_snapshot
@@ -68,7 +67,6 @@ class Witness:
             master=master,
             silent=self._control.silent(now_ns) if master else 0.0,
             struck_out=self._struck_out(),
-            rss_limit=memory_limit(settings.LIVE_MAX_RSS),
             holds=self._holds(),
             draining=drain_file().exists(),
             broker_well=self._is_broker_well(now_ns),

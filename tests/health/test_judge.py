@@ -55,6 +55,7 @@ def make_process(
         oldest_ns=ago["oldest"],
         task_ns=ago["task"],
         rss=changes.pop("rss", 100),
+        cap=changes.pop("cap", 1000),
     )
     known = {"up": 1000.0, "state": "S", "slot": slot, "task_limit": 60.0}
     return Process(part, kind, slot.identity, **(known | changes))
@@ -94,7 +95,7 @@ def decided(found: Iterable) -> list[tuple[Rule, Act]]:
     ],
 )
 def test_each_failure_has_its_action(process, rule, act):
-    assert decided(decide(process, rss_limit=1000)) == [(rule, act)]
+    assert decided(decide(process)) == [(rule, act)]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,7 @@ def test_each_failure_has_its_action(process, rule, act):
         make_process(in_flight=9, oldest=99),
         make_process(in_flight=10, oldest=29.9),
         make_process(rss=1000),
+        make_process(rss=10**12, cap=0),
         make_process(Kind.MAIN, age=29.9),
         make_process(Kind.CHILD, age=29.9, task=119.9),
         make_process(Kind.CHILD, task=3500, task_limit=3600.0),
@@ -115,7 +117,7 @@ def test_each_failure_has_its_action(process, rule, act):
     ],
 )
 def test_what_is_just_within_its_limit_is_left_alone(process):
-    assert decide(process, rss_limit=1000) == []
+    assert decide(process) == []
 
 
 def test_a_stuck_worker_is_killed_5_seconds_after_it_was_asked():
@@ -230,9 +232,7 @@ def test_whatever_is_held_is_never_acted_on(processes, held, mode):
 def test_a_draining_web_server_is_never_acted_on(age, in_flight, rss):
     process = make_process(age=age, in_flight=in_flight, rss=rss, oldest=age)
 
-    found = decide(
-        process, draining=True, master=make_master(), silent=99, rss_limit=1000
-    )
+    found = decide(process, draining=True, master=make_master(), silent=99)
 
     assert decided(found) == []
     assert refused(found) == {Why.DRAINING}

@@ -33,7 +33,7 @@ def dead():
 
 
 def test_a_slot_says_what_its_process_does(tmp_path):
-    slot = Slot(tmp_path, Role.WEB, limit=10)
+    slot = Slot(tmp_path, Role.WEB, limit=10, cap=2 << 30)
 
     slot.tick(in_flight=3, oldest_ns=5, rss=1 << 40)
 
@@ -43,6 +43,7 @@ def test_a_slot_says_what_its_process_does(tmp_path):
     assert reading.parent == os.getppid()
     assert (reading.in_flight, reading.limit) == (3, 10)
     assert (reading.oldest_ns, reading.rss) == (5, 1 << 40)
+    assert reading.cap == 2 << 30
     assert reading.age(time.monotonic_ns()) < 5
 
 
