@@ -32,7 +32,8 @@ spec:
       relabelings:
         # The pod's name instead of its address: what the runbooks ask kubectl for.
         - {sourceLabels: [__meta_kubernetes_pod_name], targetLabel: instance}
-        - {sourceLabels: [__meta_kubernetes_pod_label_component], targetLabel: component}
+        # Not component: a family has a label of that name, which would be renamed.
+        - {sourceLabels: [__meta_kubernetes_pod_label_component], targetLabel: part}
 ---
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule

@@ -328,6 +328,11 @@ def test_a_rollout_takes_no_pod_away_before_the_next_is_ready():
     assert "replicas" not in spec
     scaler = one("HorizontalPodAutoscaler", "fortheweebs-api")["spec"]
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 10)
+    measured = [metric["containerResource"] for metric in scaler["metrics"]]
+    assert [(each["name"], each["container"]) for each in measured] == [
+        ("cpu", "web"),
+        ("memory", "web"),
+    ]
     budget = one("PodDisruptionBudget", "fortheweebs-api")["spec"]
     assert budget["minAvailable"] == 2 < scaler["minReplicas"]
     assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"

@@ -15,6 +15,7 @@ import promql_parser
 import pytest
 import yaml
 from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
 
 import breakers.metrics  # noqa: F401 - both fill the registry
 import bugfixer.metrics  # noqa: F401
@@ -228,6 +229,21 @@ def test_every_metric_that_is_asked_for_is_exposed(running):
         return wanted - exposed(text) - counted_where_used()
 
     wait_for(lambda: not missing(), 8, f"{missing()}")
+
+
+def test_no_label_of_a_scrape_hides_one_of_a_family(running):
+    monitor, _ = documents("monitoring.yaml")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    given = {each["targetLabel"] for each in endpoint["relabelings"]}
+    given |= {"job", "namespace", "service", "endpoint", "pod", "container"}
+
+    families = [
+        *text_string_to_metric_families(running.probe("/metrics").body.decode()),
+        *REGISTRY.collect(),
+    ]
+    own = {name for f in families for sample in f.samples for name in sample.labels}
+    assert {"probe", "component", "role"} <= own
+    assert not given & own
 
 
 def test_promtool_finds_nothing_to_say_of_the_metrics(running):
