@@ -361,7 +361,7 @@ class Luggage:
         {"isolation": "thread"},
         {"is_failure": lambda outcome: True},
     ],
-    ids=str,
+    ids=["no limit", "limit", "isolated", "judged"],
 )
 def test_the_frame_that_failed_is_not_kept_alive(options):
     breaker = make_breaker(**options)
