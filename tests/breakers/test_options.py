@@ -162,7 +162,7 @@ class Cache:
         (partial(fine), "partial"),
         (list, "list"),
     ],
-    ids=str,
+    ids=["none", "function", "method", "object", "partial", "type"],
 )
 def test_options_are_shown_as_plain_values(fallback, shown):
     plain = Options(fallback=fallback).plain()
