@@ -81,6 +81,11 @@ class Acting:
             self._swept_ns = now_ns
             sweep_dumps()
 
+    def leave(self) -> None:
+        """Say of what is under way that nobody waited for its end."""
+        while self._cases:
+            finish(self._cases.pop(), "left: the watchdog stopped")
+
     def _act(self, decision: Decision, facts: Facts) -> None:
         save_spending(self._judge.spending)
         case = begin(decision)

@@ -18,6 +18,7 @@ from celery.worker.consumer import Consumer
 from health.dumps import register_dumps
 from health.instances import BEAT_SECONDS, Heartbeat, beat, withdraw
 from health.places import run_dir
+from health.poolslots import gate
 from health.processes import identify, resident_bytes
 from health.slots import FRESH_SECONDS, Role, Slot, read_slots
 from health.snapshot import Hold
@@ -55,19 +56,19 @@ class LoopSlot:
         kinds = {Role.WORKER, Role.POOL} if self.role is Role.WORKER else {self.role}
         slots = [slot for slot in read_slots(run_dir()) if slot.role in kinds]
         fresh = sum(slot.age(now_ns) <= FRESH_SECONDS for slot in slots)
-        self.hold = beat(
-            Heartbeat(
-                self.role.word,
-                identify(),
-                live=fresh == len(slots),
-                ready=not (self.hold and self.hold.kind == "drain"),
-                detail={
-                    "rss": sum(slot.rss for slot in slots),
-                    "slots": len(slots),
-                    "fresh": fresh,
-                },
-            )
+        heartbeat = Heartbeat(
+            self.role.word,
+            identify(),
+            live=fresh == len(slots),
+            ready=not (self.hold and self.hold.kind == "drain"),
+            detail={
+                "rss": sum(slot.rss for slot in slots),
+                "slots": len(slots),
+                "fresh": fresh,
+            },
         )
+        with gate.no_fork():
+            self.hold = beat(heartbeat)
 
 
 class SlotStep(bootsteps.StartStopStep):

@@ -1,6 +1,9 @@
 """The slots of Celery's pool children, and the task each is at."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import connections
@@ -12,6 +15,51 @@ from health.slots import Role
 
 # Kept, so that nothing of them is ever closed: their sockets are main's.
 _inherited: list[Any] = []
+FORK_WAIT_SECONDS = 3.0
+
+
+class ForkGate:
+    """Keep forks and uses of the database in threads of main apart.
+
+    A thread in SQLite at the moment of a fork leaves the child with locks that nobody
+    gives back: one worker in twelve began with a child that hung in its first query and
+    held the write lock for the 60 s of its limit.
+    """
+
+    def __init__(self) -> None:
+        """Begin open."""
+        self._lock = threading.Lock()
+        self._is_mine = False
+
+    @contextmanager
+    def no_fork(self) -> Iterator[None]:
+        """Let no child be forked meanwhile; one that has waited for long is."""
+        with self._lock:
+            yield
+
+    def close(self) -> None:
+        """Wait for whoever is in there, before a fork."""
+        self._is_mine = self._lock.acquire(timeout=FORK_WAIT_SECONDS)
+
+    def open(self) -> None:
+        """Let them in again, in the parent."""
+        if self._is_mine:
+            self._is_mine = False
+            self._lock.release()
+
+    def forget(self) -> None:
+        """Begin open in the child: the thread that may be in there is not."""
+        self._lock = threading.Lock()
+        self._is_mine = False
+
+    def register(self) -> None:
+        """Stand in the way of every fork from now on."""
+        os.register_at_fork(
+            before=self.close, after_in_parent=self.open, after_in_child=self.forget
+        )
+
+
+gate = ForkGate()
 
 
 def forget_connections() -> None:
@@ -30,6 +78,7 @@ def forget_connections() -> None:
 def begin_worker(**_: Any) -> None:
     """Empty the counter files and settle what a child inherits, before the first."""
     empty_counters("worker")
+    gate.register()
     os.register_at_fork(after_in_child=forget_connections)
 
 

@@ -111,22 +111,19 @@ def test_a_frozen_worker_is_killed_replaced_and_told_of(start):
     assert 'ftw_recovery_seconds_count{failure="worker_frozen"} 1.0' in metrics
 
 
-def ask(site: Installation, path: str, count: int = 1) -> list[threading.Thread]:
-    """Ask on threads of their own, for as long as it takes."""
-    asking = [
-        threading.Thread(target=get, args=(site.port, path), kwargs={"timeout": 9})
-        for _ in range(count)
-    ]
-    for thread in asking:
-        thread.start()
-    return asking
+def ask(site: Installation, path: str, count: int = 1) -> None:
+    """Ask on threads of their own; nobody waits for an answer."""
+    for _ in range(count):
+        threading.Thread(
+            target=get, args=(site.port, path), kwargs={"timeout": 9}, daemon=True
+        ).start()
 
 
 def test_a_worker_whose_threads_are_all_stuck_says_where_and_is_replaced(start):
     site = start(application=BUSY, WEB_WORKERS="1", WEB_THREADS="2")
     (victim,) = site.children("web")
 
-    asking = ask(site, "/stuck", 2)
+    ask(site, "/stuck", 2)
 
     wait_for(lambda: victim not in site.children("web"), 8, "the end of the worker")
     wait_for(lambda: site.get("/").status == 200, 4, "another worker")
@@ -138,8 +135,6 @@ def test_a_worker_whose_threads_are_all_stuck_says_where_and_is_replaced(start):
     assert "misbehave" in details["dump"]
     assert len(details["dump_sha256"]) == 64
     assert str(site.data) not in details["dump"]
-    for thread in asking:
-        thread.join(1)
 
 
 def test_a_worker_that_leaks_ends_after_its_request(start):
@@ -271,7 +266,7 @@ def test_a_worker_that_finishes_its_task_before_it_stops_is_left_to_it(own_site)
 def test_an_intent_of_a_watchdog_that_died_stays_without_an_outcome(start):
     options = {"application": BUSY, "WEB_WORKERS": "1", "WEB_THREADS": "2"}
     site = start(terminate=60, **options)
-    asking = ask(site, "/stuck", 2)
+    ask(site, "/stuck", 2)
     (intent,) = wait_for_artifacts(site, 1, "intent")
 
     site.parts["watchdog"].kill()
@@ -286,8 +281,21 @@ def test_an_intent_of_a_watchdog_that_died_stays_without_an_outcome(start):
     assert intents[0] == intent["id"]
     assert intent["id"] not in told
     assert set(told) <= set(intents)
-    for thread in asking:
-        thread.join(1)
+
+
+def test_a_watchdog_that_stops_says_what_it_did_not_wait_for(start):
+    options = {"application": BUSY, "WEB_WORKERS": "1", "WEB_THREADS": "2"}
+    site = start(terminate=60, GRACEFUL_TIMEOUT="4", **options)
+    ask(site, "/stuck", 2)
+    (intent,) = wait_for_artifacts(site, 1, "intent")
+
+    code = site.stop("watchdog")
+
+    spools = "".join(path.read_text() for path in (site.data / "spool").iterdir())
+    told = spools + json.dumps(artifacts(site, "outcome"))
+    assert code == 0
+    assert "left: the watchdog stopped" in told
+    assert intent["id"] in told
 
 
 def test_of_two_watchdogs_only_the_one_with_the_lock_acts(start):

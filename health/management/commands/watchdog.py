@@ -163,7 +163,7 @@ class Hands:
         may_act: Callable[[], bool],
     ) -> None:
         control = Control(settings.SOCKET_DIR / "gunicorn.ctl", startup.current_master)
-        acting = Acting(
+        self._acting = Acting(
             judge=Judge(
                 mode=mode,
                 limits=pick(Limits, limits),
@@ -184,7 +184,7 @@ class Hands:
         )
         self._threads: list[Steady] = []
         if mode is not Mode.OFF:
-            self._threads.append(Steady("judge", JUDGE_SECONDS, acting.go_round))
+            self._threads.append(Steady("judge", JUDGE_SECONDS, self._acting.go_round))
             if "web" in roles:
                 self._threads.append(Steady("control", ASK_SECONDS, control.ask))
 
@@ -194,7 +194,8 @@ class Hands:
 
     def __exit__(self, *_: object) -> None:
         for thread in self._threads:
-            thread.stop(wait=0.5)
+            thread.stop(wait=1.0)
+        self._acting.leave()
 
 
 def read_limits(texts: list[str]) -> dict[str, float]:
