@@ -351,7 +351,7 @@ def test_nothing_is_held_while_an_operator_lets_all_pass(metered):
     assert breaker.execute(fine) == "fine"
 
 
-@pytest.mark.parametrize("answer", [float("nan"), -5, "soon", object(), None], ids=str)
+@pytest.mark.parametrize("answer", [float("nan"), -5, "soon", ..., None], ids=str)
 def test_a_retry_after_that_answers_nonsense_masks_nothing(answer, caplog):
     breaker = make_breaker(retry_after=lambda error: answer)
 
