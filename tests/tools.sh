@@ -12,6 +12,7 @@ if [ "${REQUIRE_ALL:-}" = 1 ] && [ ! -x .venv/checkov/bin/checkov ]; then
         .venv/checkov/bin/pip install -q --disable-pip-version-check checkov==3.3.30 ||
         echo "not installed: checkov"
 fi
+command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     export DEBIAN_FRONTEND=noninteractive

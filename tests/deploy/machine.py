@@ -52,6 +52,23 @@ OUTPUT = """[Service]
 StandardOutput=append:/var/log/%N.log
 StandardError=inherit
 """
+ASK = """
+import sys, time, urllib.error, urllib.request
+url, status, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+deadline, said = time.monotonic() + seconds, ""
+while time.monotonic() < deadline:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            code, said = answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        code, said = error.code, error.read().decode()
+    except OSError as error:
+        code, said = 0, str(error)
+    if code == status:
+        sys.exit(print("done"))
+    time.sleep(0.05)
+print(code, said)
+"""
 REDIS = """[Unit]
 Description=Redis of the test
 [Service]
@@ -101,11 +118,11 @@ def make_cgroup() -> Path:
 class Machine:
     """One systemd; `with Machine() as machine: machine.systemctl("start", ...)`."""
 
-    def __init__(self, *, units: list[str], **drop_ins: str) -> None:
-        """Put the folders together: units copied, and each drop-in NAME=text."""
+    def __init__(self, **drop_ins: str) -> None:
+        """Put the folders together, with a drop-in for each unit NAME=text."""
         self.base = Path(tempfile.mkdtemp(prefix="ftw-machine-", dir="/tmp"))
         self.base.chmod(0o755)
-        self._make_etc(units, drop_ins)
+        self._make_etc(drop_ins)
         self._make_python()
         for name in ("var/log", "var/lib", "var/tmp", "var/cache", "none", "vendor"):
             (self.base / name).mkdir(parents=True)
@@ -115,15 +132,13 @@ class Machine:
         self.process: subprocess.Popen[bytes] | None = None
         self.pid = 0
 
-    def _make_etc(self, units: list[str], drop_ins: dict[str, str]) -> None:
+    def _make_etc(self, drop_ins: dict[str, str]) -> None:
         etc = self.base / "etc"
         shutil.copytree("/etc", etc, symlinks=True, ignore_dangling_symlinks=True)
         system = etc / "systemd" / "system"
         shutil.rmtree(etc / "systemd")
         (system / "service.d").mkdir(parents=True)
         (system / "service.d" / "output.conf").write_text(OUTPUT)
-        for name in units:
-            shutil.copy(ROOT / "systemd" / name, system / name)
         for name, text in drop_ins.items():
             unit = name.replace("_", "-") + ".service.d"
             (system / unit).mkdir()
@@ -198,9 +213,41 @@ class Machine:
         """Return the main process of a unit as it is numbered inside."""
         return int(self.show(unit, "MainPID"))
 
+    def pids(self, unit: str) -> list[int]:
+        """Return a unit's processes as they are numbered out here."""
+        group = self.cgroup / "system.slice" / f"{unit}.service"
+        with contextlib.suppress(OSError):
+            texts = (file.read_text() for file in group.rglob("cgroup.procs"))
+            return [int(pid) for text in texts for pid in text.split()]
+        return []
+
+    def master(self, unit: str) -> int:
+        """Return the main process of a unit as it is numbered out here."""
+        inner = str(self.main_pid(unit))
+        for pid in self.pids(unit):
+            status = Path(f"/proc/{pid}/status").read_text()
+            spaces = status.partition("NSpid:")[2].splitlines()[0].split()
+            if spaces[-1] == inner:
+                return pid
+        raise AssertionError(f"{unit} has no process {inner}")
+
     def kill(self, unit: str, number: int = signal.SIGKILL) -> None:
         """Signal the main process of a unit, as something outside of systemd."""
-        self.run("kill", f"-{int(number)}", str(self.main_pid(unit)))
+        os.kill(self.master(unit), number)
+
+    @property
+    def data(self) -> Path:
+        """Return DATA_DIR of the units as it is seen from outside."""
+        return self.base / "var/lib/private/fortheweebs"
+
+    def wait_for_status(
+        self, path: str, status: int, seconds: float, *, port: int = 3001
+    ) -> None:
+        """Ask from inside until the answer has this status."""
+        url = f"http://127.0.0.1:{port}{path}"
+        python = f"{HOME}/.venv/bin/python"
+        said = self.run(python, "-Ic", ASK, url, str(status), str(seconds), check=False)
+        assert said.strip() == "done", f"{url}: {said}\n{self.said()}"
 
     def said(self) -> str:
         """Return the end of every log."""
