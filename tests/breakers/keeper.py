@@ -10,12 +10,16 @@ import os
 import sys
 import threading
 import time
+from datetime import timedelta
 
 import django
 
 django.setup()
 
+from django.utils import timezone  # noqa: E402
+
 from breakers import CallRefusedError, get_breaker, store  # noqa: E402
+from breakers.services import override_breaker  # noqa: E402
 from breakers.store import store as keeper  # noqa: E402
 from ledger import spool  # noqa: E402
 
@@ -112,7 +116,18 @@ def override(breaker, mode, seconds=None):
     breaker.override(mode, reason="by the code", seconds=seconds)
 
 
+def act(breaker, mode, seconds=None):
+    """Do what the console and the API do; return when it was asked for."""
+    began = time.time()
+    until = timezone.now() + timedelta(seconds=seconds) if seconds else None
+    override_breaker(
+        breaker.name, mode, reason="vendor outage", until=until, actor="user:7"
+    )
+    return began
+
+
 COMMANDS = {
+    "act": act,
     "agreed": agreed,
     "calls_for": calls_for,
     "fail": fail,
