@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from celery import Celery
@@ -24,6 +25,7 @@ LIMITS = {
     "pause": 1,
     "broker_back": 0,
 }
+HANGS = str(Path(__file__).parent / "gunicorn_hangs.py")
 BUSY = "tests.health.stuck_site:application"
 BROKEN = "tests.health.stuck_site:broken"
 
@@ -171,6 +173,21 @@ def test_a_stopped_master_is_killed_for_its_supervisor(start):
     (outcome,) = wait_for_artifacts(site, 1, "outcome")
     assert outcome["details"]["rule"] == "master_hung"
     assert outcome["details"]["state"] == "T"
+
+
+def test_a_master_that_only_runs_in_circles_is_killed_for_its_silence(own_site):
+    site = own_site()
+    site.start_watchdog(*flags())
+    site.start_web(config=HANGS)
+    wait_for(lambda: "control_socket_answers" in site.output("watchdog"), 5, "a word")
+
+    (site.data / "run" / "hang").touch()
+
+    assert site.parts["web"].wait(9) == -signal.SIGKILL
+    (outcome,) = wait_for_artifacts(site, 1, "outcome")
+    assert outcome["details"]["rule"] == "master_hung"
+    assert outcome["details"]["state"] != "T"
+    assert outcome["details"]["silent_ms"] >= 2000
 
 
 def test_below_enforce_a_stopped_master_is_only_told_of(start):
