@@ -18,7 +18,7 @@ test: .venv/.dev  ## the whole suite on a real PostgreSQL and a real Redis
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 soak: .venv/.dev  ## the long proofs, with target and measured
-	$(BIN)/python -m bench --soak ledger probes breakers_fleet
+	$(BIN)/python -m bench --soak ledger probes breakers_fleet units
 
 check: .venv/.dev  ## format, lint, types, layers, migrations, settings, schema, docs
 	$(BIN)/ruff format --check .
