@@ -10,6 +10,19 @@ _SHARED: list[Any] = [
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+# Of what a record carries beside its words, what we put there: Django adds requests.
+_OURS = {
+    "error",
+    "how",
+    "path",
+    "pid",
+    "reason",
+    "subject",
+    "to",
+    "unit",
+    "who",
+    "work",
+}
 
 
 def logging_config(*, debug: bool, stream: str) -> dict[str, Any]:
@@ -35,7 +48,7 @@ def logging_config(*, debug: bool, stream: str) -> dict[str, Any]:
         "formatters": {
             "json": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": _SHARED,
+                "foreign_pre_chain": [*_SHARED, structlog.stdlib.ExtraAdder(_OURS)],
                 "processors": [
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                     structlog.processors.format_exc_info,
