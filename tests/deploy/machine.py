@@ -48,6 +48,17 @@ exec env -i container=ftw PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/system
     --unit=multi-user.target --log-target=console --log-level=info --log-color=no
 '
 """
+# Should the run be killed: its end of the pipe closes, and nothing is left behind.
+AFTER_US = """
+read _ || {
+    kill -KILL "$2"
+    for _ in $(seq 50); do
+        find "$3" -depth -type d -exec rmdir {} + 2>/dev/null && break
+        sleep 0.1
+    done
+    rm -rf "$1"
+}
+"""
 OUTPUT = """[Service]
 StandardOutput=append:/var/log/%N.log
 StandardError=inherit
@@ -130,6 +141,7 @@ class Machine:
             shutil.copy(path, self.base / "vendor" / path.name, follow_symlinks=False)
         self.cgroup = make_cgroup()
         self.process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         self.pid = 0
 
     def _make_etc(self, drop_ins: dict[str, str]) -> None:
@@ -184,6 +196,13 @@ class Machine:
             )
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         self.pid = int(wait_for(children.read_text, 5, "the first process"))
+        self._watcher = subprocess.Popen(
+            ["sh", "-c", AFTER_US, "sh", self.base, str(self.pid), self.cgroup],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         wait_for(self._is_up, 10, "systemd")
         return self
 
@@ -257,6 +276,9 @@ class Machine:
 
     def close(self) -> None:
         """Kill PID 1, and with it everything; take the folders away."""
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.communicate()
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid or self.process.pid, signal.SIGKILL)
