@@ -28,6 +28,8 @@ check: .venv/.dev  ## format, lint, types, layers, migrations, settings, schema,
 	$(BIN)/lint-imports
 	SECRET_KEY=only-for-checks $(BIN)/python -m mypy .
 	$(BIN)/python -m tests.check
+	$(BIN)/python -m monitoring.manifest --check
+	$(BIN)/python -m monitoring.dashboard --check
 
 bench: .venv/.dev  ## every ratio that README claims, beside its rival
 	$(BIN)/python -m bench
