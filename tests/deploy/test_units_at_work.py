@@ -198,7 +198,15 @@ def test_a_unit_that_cannot_start_is_tried_for_ever_and_told_once(machine):
     assert len(restarts(machine, "fortheweebs-beat")) == told + 1
 
 
+def no_slot_of_the_dead(machine: Machine) -> bool:
+    alive = set(machine.run("ls", "/proc").split())
+    return all(name.split("-")[1] in alive for name in slots(machine))
+
+
 def test_stopping_leaves_nothing(machine):
+    # What an earlier test killed is swept by the watchdog, every two seconds.
+    wait_for(lambda: no_slot_of_the_dead(machine), 15, "the dead are swept")
+
     machine.systemctl("stop", *UNITS, "fortheweebs.target")
 
     assert [pid for unit in UNITS for pid in machine.pids(unit)] == []
