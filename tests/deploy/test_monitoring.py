@@ -38,6 +38,18 @@ TARGETS = [
     for target in panel["targets"]
 ]
 PACKAGE = "apt-get install prometheus"
+# One copy and one Prometheus for all tests that ask them.
+of_the_copy = pytest.mark.xdist_group("monitoring")
+# Calls under a breaker as it comes, to a port that nobody listens on.
+FAIL = """
+from integrations.errors import ServiceError
+from integrations.http import guarded_request
+for _ in range(5):
+    try:
+        guarded_request("landlord", "POST", "http://127.0.0.1:{port}/")
+    except ServiceError:
+        pass
+"""
 
 
 def filled(expression: str) -> str:
@@ -218,6 +230,7 @@ def counted_where_used() -> set[str]:
     return names
 
 
+@of_the_copy
 def test_every_metric_that_is_asked_for_is_exposed(running):
     wanted = set().union(
         *(metrics_in(rule["expr"]) for rule in ALERTS.values()),
@@ -231,6 +244,7 @@ def test_every_metric_that_is_asked_for_is_exposed(running):
     wait_for(lambda: not missing(), 8, f"{missing()}")
 
 
+@of_the_copy
 def test_no_label_of_a_scrape_hides_one_of_a_family(running):
     monitor, _ = documents("monitoring.yaml")
     (endpoint,) = monitor["spec"]["endpoints"]
@@ -246,6 +260,7 @@ def test_no_label_of_a_scrape_hides_one_of_a_family(running):
     assert not given & own
 
 
+@of_the_copy
 def test_promtool_finds_nothing_to_say_of_the_metrics(running):
     promtool = tool("promtool", PACKAGE)
 
@@ -258,7 +273,7 @@ def test_promtool_finds_nothing_to_say_of_the_metrics(running):
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def prometheus(running) -> Iterator[int]:
     """A Prometheus that scrapes the copy, its rules made fifty times as quick."""
     binary = tool("prometheus", PACKAGE)
@@ -312,6 +327,7 @@ def firing(port: int) -> dict[str, dict[str, str]]:
     }
 
 
+@of_the_copy
 def test_a_real_prometheus_hears_that_readiness_is_down(running, prometheus):
     wait_for(lambda: "DeadMansSwitch" in firing(prometheus), 5, "the first round")
     before = firing(prometheus)
@@ -327,3 +343,16 @@ def test_a_real_prometheus_hears_that_readiness_is_down(running, prometheus):
     assert "LivenessFailing" not in firing(prometheus)
     assert found["instance"] == f"127.0.0.1:{running.probe_port}"
     assert found["probe"] == "ready"
+
+
+@of_the_copy
+def test_a_real_prometheus_hears_that_a_breaker_is_open(running, prometheus):
+    wait_for(lambda: "DeadMansSwitch" in firing(prometheus), 5, "the first round")
+    before = firing(prometheus)
+
+    running.manage("shell", "-v", "0", "-c", FAIL.format(port=free_port()))
+
+    found = wait_for(lambda: firing(prometheus).get("BreakerOpen"), 10, "an alert")
+    assert "BreakerOpen" not in before
+    assert found["breaker"] == "landlord"
+    assert "ReadinessDown" not in firing(prometheus)
