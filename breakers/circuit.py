@@ -122,6 +122,11 @@ class Circuit:
             self.armed = True
             self.refresh()
 
+    def show_gate(self) -> None:
+        """Show the gate its values again: it wants to do something else with them."""
+        with self._lock:
+            self.refresh()
+
     def refresh(self) -> None:
         """Show the gate what it needs; the caller holds the lock."""
         tick = None

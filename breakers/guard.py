@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from breakers.deadline import DEADLINE
 from breakers.errors import CallRefusedError, CallTimeoutError, CircuitOpenError
+from breakers.kinds import kind_of
 from breakers.pool import Pool
 from breakers.verdicts import Verdicts, blame, settle
 
@@ -124,9 +125,12 @@ class CircuitBreaker(Verdicts):
                 if self._fallback is None:
                     raise
                 return self._refused(refusal)
+        run = self._run
+        if self._durations.asked and self._claims(permit):
+            run = self._measured
         started = self._clock()
         try:
-            result = self._run(fn, args, kwargs)
+            result = run(fn, args, kwargs)
         except BaseException as error:
             if self._failed(permit, error):
                 return self._fall_back(error)
@@ -141,6 +145,8 @@ class CircuitBreaker(Verdicts):
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Call under the limit there is."""
+        if self._free:  # as on the fast way: a measured call is like any other
+            return fn(*args, **kwargs)
         now = self._clock()
         end = min(_get_deadline(), now + self._limit)
         if end <= now:
@@ -166,6 +172,40 @@ class CircuitBreaker(Verdicts):
             raise CallTimeoutError(self.name, seconds) from None
         finally:
             del future  # its error's traceback holds this frame: a cycle
+
+    # -- Measured calls ------------------------------------------------------------
+    def _measured(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        started = self._clock()
+        try:
+            result = self._run(fn, args, kwargs)
+        except Exception as error:
+            self._note(started, error)
+            raise
+        self._note(started, result)
+        return result
+
+    async def _ameasured(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        started = self._clock()
+        try:
+            result = await self._arun(fn, args, kwargs)
+        except Exception as error:
+            self._note(started, error)
+            raise
+        self._note(started, result)
+        return result
+
+    def _note(self, started: float, outcome: object) -> None:
+        """Note how long a call took; not if it never left, nor of a stream."""
+        if type(outcome) is CoroutineType:
+            self._measure_next()  # it begins when it is awaited
+        elif type(outcome) not in _LAZY and not (
+            isinstance(outcome, Exception) and kind_of(outcome).local
+        ):
+            self._durations.note(self._clock() - started)
 
     # -- Async ---------------------------------------------------------------------
     async def aexecute(
@@ -211,9 +251,12 @@ class CircuitBreaker(Verdicts):
                 if self._fallback is None:
                     raise
                 return await self._arefused(refusal)
+        run = self._arun
+        if self._durations.asked and self._claims(permit):
+            run = self._ameasured
         started = self._clock()
         try:
-            result = await self._arun(fn, args, kwargs)
+            result = await run(fn, args, kwargs)
         except BaseException as error:
             if self._failed(permit, error):
                 return await settle(self._fall_back(error))
@@ -227,6 +270,8 @@ class CircuitBreaker(Verdicts):
     async def _arun(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        if self._free:
+            return await settle(fn(*args, **kwargs))
         now = self._clock()
         end = min(_get_deadline(), now + self._limit)
         if end <= now:

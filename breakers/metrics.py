@@ -16,7 +16,9 @@ from breakers.guard import CircuitBreaker
 from breakers.states import CircuitState, Transition
 
 # An open circuit is tried after reset_timeout, at most after ten times that.
-BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
+OPEN_TIMES = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
+# From a service in the same rack to a model that thinks.
+CALL_TIMES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
 _OPENED = {CircuitState.OPEN, CircuitState.HALF_OPEN}
 
 
@@ -40,7 +42,15 @@ class Measures:
             "ftw_breaker_open_seconds",
             "How long a circuit was open, trials included.",
             ["breaker"],
-            buckets=BUCKETS,
+            buckets=OPEN_TIMES,
+            registry=into,
+        )
+        self.durations = Histogram(
+            "ftw_breaker_call_duration_seconds",
+            "How long calls took that were sampled, at most one a second per breaker"
+            " and process.",
+            ["breaker"],
+            buckets=CALL_TIMES,
             registry=into,
         )
         self._written: dict[str, Mapping[str, int]] = {}
@@ -63,6 +73,8 @@ class Measures:
                 for outcome, total in counts.items():
                     if more := total - before[outcome]:
                         self.calls.labels(breaker.name, outcome).inc(more)
+                for seconds in breaker.durations():
+                    self.durations.labels(breaker.name).observe(seconds)
 
     def note(self, transition: Transition) -> None:
         """Count a change that was made here, and how long the circuit was open."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from breakers.circuit import PASS, Circuit, Permit, Refusal, Tick
+from breakers.durations import Durations
 from breakers.errors import CircuitOpenError
 from breakers.kinds import KINDS, Kind, learn
 from breakers.listeners import logger, notify
@@ -37,6 +38,8 @@ class Verdicts:
         self._closed: Permit | None = None  # CLOSED, whatever there is to do
         self._until = -1.0  # refuse without asking the circuit
         self._plain = self._is_plain()
+        self._free = self._plain and self.options.timeout is None
+        self._durations = Durations()
         self._limit = self.options.timeout or math.inf
         self._reject = itertools.count().__next__
         self._fall = itertools.count().__next__
@@ -66,7 +69,7 @@ class Verdicts:
         )
 
     def _take_gate(self, tick: Tick | None, until: float) -> None:
-        plain = tick if self._plain else None
+        plain = tick if self._plain and not self._durations.asked else None
         timed = self.options.timeout is not None
         self._tick, self._timed = (None, plain) if timed else (plain, None)
         self._closed = tick
@@ -88,6 +91,10 @@ class Verdicts:
         if self._fallback is not None:
             fallen += rejected
         return {**self.circuit.totals(), "rejected": rejected, "fallback": fallen}
+
+    def durations(self) -> list[float]:
+        """Return the seconds that measured calls took, each once."""
+        return self._durations.take()
 
     def override(
         self,
@@ -121,14 +128,16 @@ class Verdicts:
         notify(self.circuit.adopt(row))
 
     def tend(self) -> None:
-        """Do what is due each second: note totals, end an override."""
+        """Do what is due each second: note totals, measure a call, end an override."""
         self.circuit.sample()
+        self._measure_next()
         notify(self.circuit.tend())
 
     def forked(self) -> None:
         """Begin anew in a child: the next call takes the gate and starts threads."""
         self._pool = None
         self._reading = threading.Lock()
+        self._durations = Durations()
         self.circuit.forked()
 
     # -- The gate ------------------------------------------------------------------
@@ -158,6 +167,23 @@ class Verdicts:
             self._reject()
             raise CircuitOpenError(self.name, permit.retry_after, permit.reason)
         return permit
+
+    # -- Durations -----------------------------------------------------------------
+    def _measure_next(self) -> None:
+        """Take the fast way away until a call has claimed to be the measured one."""
+        self._durations.asked = True
+        self.circuit.show_gate()
+
+    def _claims(self, permit: Permit) -> bool:
+        """Tell whether a call is the measured one; the others have the fast way again.
+
+        Of calls that take the gate anyway no more are measured than of those that do
+        not: trials and slow services would weigh more than they are.
+        """
+        if permit is PASS or not self._durations.claim():
+            return False
+        self.circuit.show_gate()
+        return True
 
     # -- Verdicts ------------------------------------------------------------------
     def _succeeded(self, permit: Permit, result: object, seconds: float) -> None:

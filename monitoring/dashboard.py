@@ -141,6 +141,15 @@ ROWS = (
                 "{{breaker}} to {{to}}",
             ),
             Panel(
+                "Duration of calls, 95th percentile",
+                quantile(
+                    0.95, "breaker", rate("ftw_breaker_call_duration_seconds_bucket")
+                ),
+                "{{breaker}}",
+                unit="s",
+                about="Of a sample: one call a second, breaker and process.",
+            ),
+            Panel(
                 "How long circuits were open, median",
                 quantile(0.5, "breaker", changes("ftw_breaker_open_seconds_bucket")),
                 "{{breaker}}",

@@ -8,6 +8,7 @@ from breakers import registry
 from breakers.guard import CircuitBreaker
 from breakers.listeners import on_transition
 from breakers.metrics import Measures
+from breakers.pulse import pulse
 
 pytestmark = pytest.mark.usefixtures("_alone")
 
@@ -74,6 +75,23 @@ def test_a_child_counts_only_its_own_calls(measures, breaker, prometheus):
     assert calls(prometheus) == {"success": 2}
 
 
+def test_a_measured_call_is_written_once_however_often_it_is_flushed(
+    measures, breaker, prometheus
+):
+    pulse._watched.discard(breaker)  # a second passes when told
+    breaker.tend()
+    breaker.execute(lambda: 1)
+    breaker.execute(lambda: 1)
+
+    measures.flush()
+    measures.flush()
+
+    name = "ftw_breaker_call_duration_seconds"
+    labels = {"breaker": "measured"}
+    assert prometheus.get_sample_value(f"{name}_count", labels) == 1
+    assert prometheus.get_sample_value(f"{name}_bucket", {**labels, "le": "1.0"}) == 1
+
+
 def test_changes_and_the_time_it_was_open_are_counted(measures, breaker, prometheus):
     fail(breaker, 3)
     for _ in range(3):
@@ -108,6 +126,8 @@ def test_what_several_processes_count_is_one_sum_on_the_probe_port(
     deployment, tmp_path
 ):
     members = deployment.start(2)  # each made one good call
+    for member in members:
+        member.do("measured")
     members[0].do("fail")
     members[1].do("good", 9)
     for member in members:
@@ -122,4 +142,6 @@ def test_what_several_processes_count_is_one_sum_on_the_probe_port(
         )
         for outcome in ("success", "failure")
     ]
-    assert told == [11, 5]
+    durations = "ftw_breaker_call_duration_seconds_count"
+    assert told == [13, 5]
+    assert merged.get_sample_value(durations, {"breaker": "search"}) >= 2
