@@ -15,10 +15,12 @@ import promql_parser
 import pytest
 import yaml
 from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 import breakers.metrics  # noqa: F401 - both fill the registry
 import bugfixer.metrics  # noqa: F401
+from health.metrics import Measures, queue_families, watchdog_families
 from tests.deploy.tools import ROOT, documents, one, tool
 from tests.server import Installation, free_port, get, wait_for
 
@@ -202,13 +204,40 @@ def test_each_target_looks_at_the_chosen_instances(expression):
 # -- A running copy ------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def running() -> Iterator[Installation]:
-    """A copy whose ledger was verified once, so that every family is there."""
+    """A copy to which happened once what shows a family."""
     with Installation(LOCAL_OPERATOR="1") as site:
         site.manage("ledger", "verify")
         site.start_watchdog("--period", "0.5", "--timeout", "0.5")
         site.start_web()
         site.wait_ready()
+        provoke(site)
+        site.wait_ready()
         yield site
+
+
+def provoke(site: Installation) -> None:
+    """Let a probe change, and a bug be reported and analysed."""
+    drain = site.data / "run" / "drain"
+    drain.touch()
+    changed = b'ftw_probe_transitions_total{probe="ready"'
+    wait_for(lambda: changed in site.probe("/metrics").body, 8, "a change")
+    drain.unlink()
+    taken = post(
+        site, "report", errorMessage="no", pageUrl="http://x/y", severity="low"
+    )
+    post(site, "analyze", reportId=taken["reportId"])
+
+
+def post(site: Installation, act: str, **body: str) -> dict[str, Any]:
+    """Do something of the bug fixer."""
+    reply = site.get(
+        f"/api/bug-fixer/{act}",
+        method="POST",
+        body=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    assert reply.status == 200, reply.body
+    return dict(reply.json)
 
 
 def exposed(text: str) -> set[str]:
@@ -242,6 +271,73 @@ def test_every_metric_that_is_asked_for_is_exposed(running):
         return wanted - exposed(text) - counted_where_used()
 
     wait_for(lambda: not missing(), 8, f"{missing()}")
+
+
+Family = tuple[str, frozenset[str]]
+
+
+def documented() -> dict[str, Family]:
+    """Return what the tables of the documents say: type and labels by name."""
+    found: dict[str, Family] = {}
+    for name in ("health.md", "breakers.md"):
+        text = (ROOT / "docs" / name).read_text()
+        for cell, kind in re.findall(
+            r"^\| ((?:`\w+(?:\{[\w,]+\})?`(?:, )?)+) \| (\w+) \|", text, re.MULTILINE
+        ):
+            for one_, labels in re.findall(r"`(\w+)(?:\{([\w,]+)\})?`", cell):
+                found[one_] = kind, frozenset(labels.split(",") if labels else ())
+    return found
+
+
+def declared() -> dict[str, Family]:
+    """Return families that show nothing before something happens, as they are built."""
+    families = [*watchdog_families(Measures()), *queue_families((), 0)]
+    built = [(one.name, one.type, one) for one in families]
+    for collector in set(REGISTRY._names_to_collectors.values()):
+        if isinstance(collector, MetricWrapperBase):
+            built += [(one.name, one.type, collector) for one in collector.describe()]
+    return {
+        name + ("_total" if kind == "counter" else ""): (
+            kind,
+            frozenset(where._labelnames),
+        )
+        for name, kind, where in built
+    }
+
+
+def shown(text: str) -> dict[str, Family]:
+    """Return the families that the text shows series of."""
+    return {
+        name: (family.type, frozenset(labels) - {"le"})
+        for family in text_string_to_metric_families(text)
+        for name in [family.name + ("_total" if family.type == "counter" else "")]
+        for labels in [{label for s in family.samples for label in s.labels}]
+        if family.samples
+    }
+
+
+@of_the_copy
+def test_the_documents_list_every_metric_with_its_type_and_labels(running):
+    listed = documented()
+    only_built = {
+        *(name for name in listed if name.startswith("ftw_breaker_")),
+        *("ftw_watchdog_decisions_total", "ftw_restarts_total"),
+        *("ftw_recovery_seconds", "ftw_celery_canary_age_seconds"),
+        "ftw_celery_canary_delay_seconds",
+    } - {"ftw_breaker_state"}
+
+    def missing() -> set[str]:
+        return (
+            set(listed)
+            - only_built
+            - set(shown(running.probe("/metrics").body.decode()))
+        )
+
+    wait_for(lambda: not missing(), 8, f"{missing()}")
+    seen = {**declared(), **shown(running.probe("/metrics").body.decode())}
+    ours = {name for name in seen if name.startswith(("ftw_", "heal_"))}
+    assert {name: seen[name] for name in listed} == listed
+    assert ours - set(listed) == set()
 
 
 @of_the_copy
