@@ -15,7 +15,7 @@ from django.conf import settings
 from health.actions import Case, begin, finish, follow, refuse, subject_of
 from health.budget import Spending
 from health.dumps import sweep_dumps
-from health.judge import Act, Decision, Facts, Judge, Kind, Refusal
+from health.judge import TICKING, Act, Decision, Facts, Judge, Kind, Refusal
 from health.metrics import Measures
 from health.places import machine_boot, run_dir
 from health.processes import Identity
@@ -171,7 +171,7 @@ def _is_replaced(wait: Wait, facts: Facts) -> bool:
         one.kind is kind
         and one.identity not in wait.before
         and one.slot is not None
-        and one.slot.age(facts.now_ns) < 2.0
+        and one.slot.age(facts.now_ns) <= TICKING
         for one in facts.processes
     )
 
@@ -204,6 +204,7 @@ def load_spending() -> dict[str, Spending]:
                 actions_ns=tuple(map(int, spent["actions_ns"])),
                 hold_until_ns=int(spent["hold_until_ns"]),
                 holds=int(spent["holds"]),
+                deaf_ns=int(spent["deaf_ns"]),
             )
             for part, spent in body["spending"].items()
         }

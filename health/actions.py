@@ -31,6 +31,7 @@ SENTENCES = {
     Rule.WORKER_MEMORY: "it takes more memory than it may",
     Rule.HTTP: "liveness was not answered over HTTP, several times in a row",
     Rule.MAIN_FROZEN: "the Celery worker's loop stands still",
+    Rule.MAIN_DEAF: "its queue's canaries are sent, and it takes none",
     Rule.CHILD_STUCK: "its task runs far beyond its limit",
     Rule.CHILD_FROZEN: "its heartbeat stopped",
     Rule.BEAT_LATE: "beat's loop stands still",

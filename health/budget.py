@@ -13,6 +13,7 @@ class Spending:
     hold_until_ns: int = 0
     holds: int = 0
     well_since_ns: int = 0
+    deaf_ns: int = 0  # when its main was last restarted for taking nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Budget:
             return replace(spent, well_since_ns=now_ns)
         if now_ns - spent.well_since_ns < self.window * SECOND:
             return spent
-        return Spending(self._recent(spent, now_ns), well_since_ns=spent.well_since_ns)
+        recent = self._recent(spent, now_ns)
+        return replace(spent, actions_ns=recent, hold_until_ns=0, holds=0)
 
     def _recent(self, spent: Spending, now_ns: int) -> tuple[int, ...]:
         since = now_ns - self.window * SECOND

@@ -31,6 +31,11 @@ class Sight:
         """Return the seconds since this was seen."""
         return max(0.0, (now_ns - self.at_ns) / 1e9)
 
+    @property
+    def ran_ns(self) -> int:
+        """Return when a canary was taken last."""
+        return self.at_ns - int((self.ran or 0.0) * 1e9)
+
 
 def canary_is_late(
     sight: Sight, *, period: float = PERIOD, periods: int = PERIODS

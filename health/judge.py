@@ -5,14 +5,16 @@ refusals go out. Whoever carries a decision out checks the target once more.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from health.budget import Budget, Spending
+from health.canary import PERIODS, Sight, canary_is_late
 from health.processes import Identity
-from health.slots import SlotReading
+from health.slots import FRESH_SECONDS, SlotReading
 
 AGAIN_SECONDS = 600.0
+TICKING = 2.0
 DAY = 86400.0
 Evidence = dict[str, int | str]
 
@@ -53,6 +55,7 @@ class Rule(StrEnum):
     WORKER_MEMORY = "worker_memory"
     HTTP = "http_strikes"
     MAIN_FROZEN = "main_frozen"
+    MAIN_DEAF = "main_deaf"
     CHILD_STUCK = "child_stuck"
     CHILD_FROZEN = "child_frozen"
     BEAT_LATE = "beat_late"
@@ -65,6 +68,7 @@ class Why(StrEnum):
     IDENTITY = "refused_identity"
     DRAINING = "refused_draining"
     DEPENDENCY = "refused_dependency"
+    REPEAT = "refused_repeat"
     OBSERVE = "observe_only"
 
 
@@ -76,6 +80,7 @@ class Limits:
     worker_stuck: float = 30.0
     master_hung: float = 10.0
     main_frozen: float = 30.0
+    deaf: float = 90.0  # three periods of a canary
     child_frozen: float = 30.0
     child_stuck: float = 60.0  # beyond the limit of its task
     beat_late: float = 40.0  # 2 x beat_max_loop_interval + 30
@@ -111,6 +116,7 @@ class Facts:
     struck_out: bool = False  # the HTTP rule
     holds: Mapping[str, str] = field(default_factory=dict)
     draining: bool = False
+    sights: Sequence[Sight] = ()  # the queues, by their canaries
     broker_well: bool = True
     busy: frozenset[Identity] = frozenset()  # being acted on already
 
@@ -277,7 +283,43 @@ class Judge:
         age = slot.age(facts.now_ns)
         if age > self.limits.main_frozen:
             return _old(Rule.MAIN_FROZEN, one, slot, age)
-        return None
+        return self._deaf(one, facts) if age <= TICKING else None
+
+    def _deaf(self, one: Process, facts: Facts) -> Decision | None:
+        """Tell a main that takes nothing from one that is busy.
+
+        A queue that was late before this main began, or before anybody looked, has its
+        time again; and while children are at tasks, what waits only waits its turn.
+        """
+        limit, late = self.limits.deaf, self._late(facts)
+        watched = self.limits.void + (facts.now_ns - self._void_until_ns) / 1e9
+        idle = _idle(one, facts)
+        if late is None or min(one.up, watched) < limit or idle < limit / PERIODS:
+            return None
+        evidence: Evidence = {
+            "queue": late.queue,
+            "unseen_ms": _ms((facts.now_ns - late.ran_ns) / 1e9),
+            "idle_ms": _ms(idle),
+            "depth": late.depth,
+        }
+        return Decision(
+            Act.TERM,
+            one,
+            Rule.MAIN_DEAF,
+            late.ran_ns,
+            evidence,
+            then_kill=self.limits.terminate,
+        )
+
+    def _late(self, facts: Facts) -> Sight | None:
+        """Return the late queue whose canary was taken last."""
+        late = [
+            sight
+            for sight in facts.sights
+            if sight.age(facts.now_ns) <= FRESH_SECONDS
+            and canary_is_late(sight, period=self.limits.deaf / PERIODS)
+        ]
+        return max(late, key=lambda sight: sight.ran_ns, default=None)
 
     def _child(self, one: Process, slot: SlotReading, facts: Facts) -> Decision | None:
         age = slot.age(facts.now_ns)
@@ -315,6 +357,8 @@ class Judge:
             return Refusal(Why.BUDGET, want, detail, spent.hold_until_ns)
         if want.act is Act.HUP:
             self._hup_ns = facts.now_ns
+        if want.rule is Rule.MAIN_DEAF:
+            self.spending[part] = replace(spent, deaf_ns=facts.now_ns)
         return want
 
     def _refusal(self, want: Decision, facts: Facts) -> Refusal | None:
@@ -331,6 +375,10 @@ class Judge:
             return Refusal(Why.DEPENDENCY, want, "its broker does not answer")
         if not self._may(target.kind):
             return Refusal(Why.OBSERVE, want, f"mode {self.mode.value}")
+        spent = self.spending.get(target.part, Spending())
+        if want.rule is Rule.MAIN_DEAF and want.since_ns <= spent.deaf_ns:
+            # No canary was taken since: another restart would not help either.
+            return Refusal(Why.REPEAT, want, "it was restarted for this once")
         return None
 
     def _may(self, kind: Kind) -> bool:
@@ -342,6 +390,18 @@ class Judge:
 def _old(rule: Rule, one: Process, slot: SlotReading, age: float) -> Decision:
     evidence: Evidence = {"heartbeat_age_ms": _ms(age), "state": one.state}
     return Decision(Act.KILL, one, rule, slot.heartbeat_ns, evidence)
+
+
+def _idle(main: Process, facts: Facts) -> float:
+    """Return how long no child of it was at a task; one without children never is."""
+    return min(
+        (
+            min(child.up, child.slot.idle_age(facts.now_ns))
+            for child in facts.processes
+            if child.slot is not None and child.parent == main.identity.pid
+        ),
+        default=0.0,
+    )
 
 
 def _ms(seconds: float) -> int:

@@ -56,6 +56,7 @@ class SlotReading:
     task_ns: int
     rss: int
     cap: int = 0
+    idle_ns: int = 0
 
     def age(self, now_ns: int) -> float:
         """Return the seconds since the last heartbeat."""
@@ -64,6 +65,10 @@ class SlotReading:
     def oldest_age(self, now_ns: int) -> float:
         """Return how long the oldest request has been running; 0 if none is."""
         return max(0.0, (now_ns - self.oldest_ns) / 1e9) if self.oldest_ns else 0.0
+
+    def idle_age(self, now_ns: int) -> float:
+        """Return the seconds since the last task ended; 0 while one runs."""
+        return 0.0 if self.task_ns else max(0.0, (now_ns - self.idle_ns) / 1e9)
 
 
 class Slot:
@@ -117,11 +122,14 @@ class Slot:
     def begin_task(self, name: str) -> None:
         """Note the task that this process begins."""
         self._task = zlib.crc32(name.encode())
-        self._words[6] = time.monotonic_ns()
+        self._words[6] = time.monotonic_ns() | 1
 
     def end_task(self) -> None:
-        """Note that nothing is being done."""
-        self._words[6] = 0
+        """Note since when nothing is done: an even number, where a start is odd.
+
+        One word, so that whoever looks between two short tasks sees how short ago.
+        """
+        self._words[6] = time.monotonic_ns() & ~1
         self._task = 0
 
     def close(self) -> None:
@@ -155,7 +163,8 @@ def parse_slot(data: bytes) -> SlotReading | None:
         limit=(words[4] >> 16) & 0xFFFF,
         task=words[4] >> 32,
         oldest_ns=words[5],
-        task_ns=words[6],
+        task_ns=words[6] if words[6] & 1 else 0,
+        idle_ns=0 if words[6] & 1 else words[6],
         rss=(words[7] & _KIB) << 10,
         cap=(words[7] >> 32) << 10,
     )

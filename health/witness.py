@@ -6,13 +6,14 @@ have left.
 
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 from celery import current_app
 
 from health import startup
+from health.canary import Sight
 from health.control import Control
 from health.judge import Facts, Kind, Process
 from health.places import drain_file, run_dir
@@ -42,11 +43,12 @@ class Witness:
         control: Control,
         holds: Callable[[], Mapping[str, str]],
         struck_out: Callable[[], bool],
+        sights: Callable[[], Sequence[Sight]],
         broker_back: float = BROKER_BACK_SECONDS,
     ) -> None:
         """Take where the facts of other threads are read."""
         self._roles, self._control = roles, control
-        self._holds, self._struck_out = holds, struck_out
+        self._holds, self._struck_out, self._sights = holds, struck_out, sights
         self._broker_back = broker_back
         self._broker_ill_ns: int | None = None
         self._owners: set[Identity] = set()
@@ -69,6 +71,7 @@ class Witness:
             struck_out=self._struck_out(),
             holds=self._holds(),
             draining=drain_file().exists(),
+            sights=self._sights(),
             broker_well=self._is_broker_well(now_ns),
             busy=busy,
         )

@@ -9,9 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from celery import Celery
 
-from health.slots import Role, read_slots
 from tests.server import Installation, get, wait_for
 
 LIMITS = {
@@ -213,70 +211,6 @@ def test_strikes_renew_the_workers_and_then_end_the_server(start):
     found = wait_for_artifacts(site, 2, "outcome")
     assert [one["details"]["action"] for one in found] == ["SIGHUP", "SIGKILL"]
     assert {one["details"]["rule"] for one in found} == {"http_strikes"}
-
-
-# -- Celery ----------------------------------------------------------------------------
-def slot_of(site: Installation, role: Role):
-    return next((s for s in read_slots(site.data / "run") if s.role is role), None)
-
-
-def start_worker(site: Installation, application: str = "fortheweebs") -> None:
-    """Start one child; whatever is started next starts beside it."""
-    celery = (sys.executable, "-m", "celery", "-A", application)
-    site.start("worker", "worker", *celery, "worker", "-c", "1")
-
-
-def send(site: Installation, task: str) -> None:
-    url = site.environment["REDIS_URL"].replace("unix://", "redis+socket://")
-    with Celery(broker=url, set_as_current=False) as app:
-        app.send_task(task)
-
-
-def test_a_frozen_celery_main_is_killed_for_its_supervisor(own_site):
-    site = own_site()
-    start_worker(site)
-    site.start_watchdog(*flags())
-    wait_for(lambda: slot_of(site, Role.POOL), 9, "the worker")
-    main = site.parts["worker"]
-
-    os.kill(main.pid, signal.SIGSTOP)
-
-    assert main.wait(8) == -signal.SIGKILL
-    (outcome,) = wait_for_artifacts(site, 1, "outcome")
-    assert outcome["details"]["rule"] == "main_frozen"
-
-
-def test_a_pool_child_stuck_beyond_its_limit_is_killed_where_main_cannot(own_site):
-    site = own_site()
-    knows = ("-m", "tests.health.stuck_tasks")
-    limits = flags(child_stuck=1, main_frozen=99)
-    site.start("watchdog", "watchdog", sys.executable, *knows, "watchdog", *limits)
-    start_worker(site, "tests.health.stuck_tasks")
-    wait_for(lambda: slot_of(site, Role.POOL), 9, "the worker")
-    child = slot_of(site, Role.POOL).identity
-    send(site, "tests.hang")
-    wait_for(lambda: slot_of(site, Role.POOL).task_ns, 5, "the task")
-
-    os.kill(site.parts["worker"].pid, signal.SIGSTOP)
-
-    (outcome,) = wait_for_artifacts(site, 1, "outcome")
-    assert outcome["details"]["rule"] == "child_stuck"
-    assert outcome["subject"].endswith(f"/{child.pid}")
-    assert "in hang" in outcome["details"]["dump"]
-
-
-def test_a_worker_that_finishes_its_task_before_it_stops_is_left_to_it(own_site):
-    site = own_site()
-    start_worker(site, "tests.health.stuck_tasks")
-    site.start_watchdog(*flags(main_frozen=1.5))
-    wait_for(lambda: slot_of(site, Role.POOL), 9, "the worker")
-    send(site, "tests.nap")
-    wait_for(lambda: slot_of(site, Role.POOL).task_ns, 5, "the task")
-
-    site.parts["worker"].terminate()
-
-    assert site.parts["worker"].wait(8) == 0
-    assert artifacts(site, "intent", "refused") == []
 
 
 # -- the watchdog itself ---------------------------------------------------------------

@@ -42,7 +42,7 @@ def make_process(
     part, role = ROLES[kind]
     ago = {
         name: now_ns - int(changes.pop(name) * SECOND) if name in changes else 0
-        for name in ("oldest", "task")
+        for name in ("oldest", "task", "idle")
     }
     slot = SlotReading(
         role=role,
@@ -54,6 +54,7 @@ def make_process(
         task=7,
         oldest_ns=ago["oldest"],
         task_ns=ago["task"],
+        idle_ns=ago["idle"],
         rss=changes.pop("rss", 100),
         cap=changes.pop("cap", 1000),
     )

@@ -63,8 +63,11 @@ def test_a_task_is_in_the_slot_until_it_ends(tmp_path):
 
     assert during.task
     assert during.task_ns
+    assert during.idle_age(time.monotonic_ns()) == 0
     assert not afterwards.task
     assert not afterwards.task_ns
+    assert during.task_ns <= afterwards.idle_ns <= time.monotonic_ns()
+    assert 0 < afterwards.idle_age(time.monotonic_ns()) < 5
 
 
 def test_the_slot_of_a_dead_process_is_nobodys(tmp_path, dead):

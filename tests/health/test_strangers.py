@@ -267,10 +267,7 @@ def test_a_control_socket_put_in_the_masters_place_kills_nobody(own_site):
     site = own_site()
     site.start_watchdog(*flags(master_hung=0.5))
     site.start_web(config=FAST)
-    where = site.manage(
-        "shell", "-c", "from django.conf import settings; print(settings.SOCKET_DIR)"
-    )
-    path = Path(where.splitlines()[-1]) / "gunicorn.ctl"
+    path = site.sockets / "gunicorn.ctl"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.unlink(missing_ok=True)
     liar = Liar(path, hang)

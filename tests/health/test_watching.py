@@ -23,7 +23,8 @@ from health.models import Instance
 from health.processes import Identity, identify
 from health.slots import Role
 from health.snapshot import Hold
-from tests.health.test_acting import artifacts, flags, slot_of, start_worker
+from tests.health.test_acting import artifacts, flags
+from tests.health.test_acting_celery import CELERY, WORKER, slot_of
 from tests.server import wait_for
 
 SOON = timedelta(minutes=5)
@@ -116,7 +117,7 @@ def hold_in_database(site) -> None:
 
 # -- budget ----------------------------------------------------------------------------
 def test_what_was_spent_outlives_the_watchdog():
-    spent = {"web": Spending((1, 2, 3), hold_until_ns=9, holds=2, well_since_ns=0)}
+    spent = {"web": Spending((1, 2, 3), hold_until_ns=9, holds=2, deaf_ns=7)}
 
     save_spending(spent)
 
@@ -245,7 +246,7 @@ def test_dumps_of_the_dead_are_kept_only_if_they_say_something(run_dir):
 # -- a dependency that is away ---------------------------------------------------------
 def test_a_hung_broker_is_no_reason_to_kill_a_celery_main(own_site):
     site = own_site()
-    start_worker(site)
+    site.start("worker", "worker", *CELERY, "worker", *WORKER)
     site.start_watchdog(*flags(main_frozen=3, broker_back=60))
     wait_for(lambda: slot_of(site, Role.POOL), 9, "the worker")
 

@@ -175,6 +175,7 @@ class Hands:
                 control=control,
                 holds=duty.heartbeats.holds,
                 struck_out=http.is_out,
+                sights=lambda: duty.measures.queues,
                 broker_back=limits.get("broker_back", BROKER_BACK_SECONDS),
             ),
             log=log,
