@@ -23,6 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from health.places import make_socket_dir
+
 ROOT = Path(__file__).resolve().parent.parent
 STOP_GRACE = 8.0
 DEATHS, DEATH_WINDOW = 5, 60.0
@@ -79,15 +81,6 @@ def make_secret_key(data: Path) -> None:
     draft.touch(mode=0o600)
     draft.write_text(secrets.token_urlsafe(64) + "\n")
     draft.rename(path)
-
-
-def make_socket_dir(folder: Path) -> None:
-    """Make the short folder of the sockets, 0700; refuse one of another owner."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    state = folder.lstat()
-    if state.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
-        raise Refusal(f"{folder} belongs to somebody else; remove it or move DATA_DIR.")
-    folder.chmod(0o700)
 
 
 def lock_data_dir(data: Path) -> IO[str]:

@@ -112,7 +112,7 @@ ANCHORS_FILE = DATA_DIR / "anchors.jsonl"
 # Short, because a socket path holds 107 bytes at most; derived from DATA_DIR, so that
 # a command in a second shell finds the same sockets.
 SOCKET_DIR = Path(
-    f"/tmp/ftw-{os.getuid()}-{hashlib.sha256(str(DATA_DIR).encode()).hexdigest()[:12]}"  # noqa: S108 - 0700, owner checked by the runner
+    f"/tmp/ftw-{os.getuid()}-{hashlib.sha256(str(DATA_DIR).encode()).hexdigest()[:12]}"  # noqa: S108 - 0700, owner checked by who makes it
 )
 ROLES = ("web", "worker", "beat", "watchdog", "command")
 ROLE = _text("ROLE", "command")

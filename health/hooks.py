@@ -15,7 +15,7 @@ from health.careless import limit_listener
 from health.counters import empty_counters, forget_process
 from health.dumps import register_dumps
 from health.duty import Duty
-from health.places import drain_file
+from health.places import drain_file, make_socket_dir
 from health.pulse import own_pulse, start_pulse
 from health.slots import Role
 from health.takeover import (
@@ -70,6 +70,7 @@ def refuse_open_bind(addresses: list[Any]) -> None:
 def on_starting(server: Any) -> None:
     """Take away what an earlier life left: the wish to drain, its counter files."""
     refuse_open_bind(server.cfg.address)
+    make_socket_dir(settings.SOCKET_DIR)
     drain_file().unlink(missing_ok=True)
     empty_counters("web")
 

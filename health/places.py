@@ -1,6 +1,7 @@
 """Where the processes of one installation meet: files under DATA_DIR/run."""
 
 import contextlib
+import os
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +29,19 @@ def lock_file() -> Path:
 def drain_file() -> Path:
     """Return the file whose presence says: send nothing new here."""
     return _within(settings.RUN_DIR, "drain")
+
+
+def make_socket_dir(folder: Path) -> None:
+    """Make the short folder of the sockets, 0700; stop at one of another owner.
+
+    /tmp is everybody's: whoever made it first could put a socket of his own there.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    state = folder.lstat()
+    if state.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
+        message = f"{folder} belongs to somebody else; remove it or move DATA_DIR."
+        raise SystemExit(message)
+    folder.chmod(0o700)
 
 
 @cache

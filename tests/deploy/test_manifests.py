@@ -269,6 +269,24 @@ def test_each_pod_has_a_watchdog_that_may_signal(role):
     assert sidecar["securityContext"] == main["securityContext"]
 
 
+def test_the_sidecar_finds_the_control_socket_of_the_web_server():
+    """Its path is of the user and of DATA_DIR, in a folder that both mount."""
+    pod, web = part("web")
+    both = [web, container(pod, "watchdog")]
+
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    (mount,) = {
+        mount["name"]
+        for spec in both
+        for mount in spec["volumeMounts"]
+        if mount["mountPath"] == str(settings.SOCKET_DIR.parent)
+    }
+    assert volumes[mount]["emptyDir"]["medium"] == "Memory"
+    assert len({spec["securityContext"]["runAsUser"] for spec in both}) == 1
+    environments = [{each["name"] for each in spec["env"]} for spec in both]
+    assert "DATA_DIR" not in set(CONFIG).union(*environments)
+
+
 @pytest.mark.parametrize(("name", "spec"), containers())
 def test_each_container_says_its_role_and_its_node(name, spec):
     env = {variable["name"]: variable for variable in spec["env"]}

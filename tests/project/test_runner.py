@@ -86,14 +86,6 @@ def test_a_taken_port_is_named():
             runner.check_port("PORT", "127.0.0.1", port)
 
 
-def test_a_socket_folder_that_is_a_link_is_refused(tmp_path):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-
-    with pytest.raises(SystemExit, match="somebody else"):
-        runner.make_socket_dir(tmp_path / "link")
-
-
 def test_a_killed_part_comes_back(part):
     run = runner.Runner([part(SLEEP)], dict(os.environ))
     first = run.parts[0].process.pid
