@@ -10,45 +10,18 @@ import itertools
 import math
 import random
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from breakers.options import Options
+from breakers.permits import PASS, Permit, Refusal, Tick, Trial
 from breakers.states import ENDED, CircuitState, Override, Row, Transition
+from breakers.window import Window
 
 # Open time doubles with each trial that fails, up to so many times the first.
 MOST_GROWTH = 10.0
 JITTER = 0.1
-# The window is kept in so many parts: counts are exact to 1/64 of its length.
-GRAINS = 64
-
-Tick = Callable[[], int]
-
-
-class Trial:
-    """The permit of one trial; what says nothing until it expires is given up."""
-
-    __slots__ = ("expires",)
-
-    def __init__(self, expires: float) -> None:
-        self.expires = expires
-
-
-class Refusal(NamedTuple):
-    """Why a call is not made, and the seconds after which to ask again."""
-
-    retry_after: float | None
-    reason: str
-
-
-# Totals of a generation at one moment: time, successes, failures, slow calls.
-_Sample = tuple[float, int, int, int]
-
-# The permit of a disabled breaker: the call passes, nothing is counted.
-PASS = object()
-Permit = object
 
 
 class Circuit:
@@ -83,7 +56,6 @@ class Circuit:
         self.successes = 0  # of trials in a row
         self._needed = options.success_threshold
         self.trial: Trial | None = None
-        self._grain = options.window / GRAINS
         rate = options.failure_rate_threshold
         # Below both no rule can trip.
         self._run_limit = options.failure_threshold
@@ -99,9 +71,8 @@ class Circuit:
         self._tick: Tick = itertools.count().__next__
         self._reads = 0
         self._run, self._last, self._run_timeouts = 0, -1, 0
-        self._failures = self._slow = 0
         self.first_error = ""
-        self._samples = deque[_Sample]([(now, 0, 0, 0)])
+        self._window = Window(self.options, now)
 
     def _read(self) -> int:
         """Return the successes of this generation; reading steps the counter too."""
@@ -163,7 +134,7 @@ class Circuit:
     def recent(self) -> tuple[int, int]:
         """Return calls and failures inside the window."""
         with self._lock:
-            calls, failures, _ = self._window(self._clock(), self._read())
+            calls, failures, _ = self._window.count(self._clock(), self._read())
             return calls, failures
 
     def row(self) -> Row:
@@ -262,13 +233,14 @@ class Circuit:
                 run = self._run = 1
                 self._run_timeouts = int(timeout)
                 self._last, self.first_error = successes, label
-            failures = self._failures = self._failures + 1
+            window = self._window
+            failures = window.failures = window.failures + 1
             self.last_error = label
-            samples = self._samples
-            if len(samples) > 1 and now - samples[-2][0] < self._grain:
-                samples[-1] = (now, successes, failures, self._slow)
+            samples = window.samples
+            if len(samples) > 1 and now - samples[-2][0] < window.grain:
+                samples[-1] = (now, successes, failures, window.slow)
             else:
-                samples.append((now, successes, failures, self._slow))
+                samples.append((now, successes, failures, window.slow))
             if run < self._run_limit and failures < self._few:
                 return None
             reason = "" if self.override else self._reason_to_trip(now, successes)
@@ -349,31 +321,20 @@ class Circuit:
         if self._run >= self.options.failure_threshold:
             all_late = self._run_timeouts == self._run
             return f"{self._run} {'timeouts' if all_late else 'failures'} in a row"
-        rate = self.options.failure_rate_threshold
-        calls, failures, _ = self._window(now, successes)
-        if (
-            rate is None
-            or calls < self.options.minimum_calls
-            or failures < calls * rate
-        ):
-            return ""
-        return f"{failures * 100 // calls} % of {calls} calls failed"
+        return self._window.failing(now, successes)
 
     def _slow_call(self, permit: Permit) -> Transition | None:
         now = self._clock()
-        rate = self.options.slow_call_rate_threshold
         with self._lock:
             if permit is not self._tick or self.state is not CircuitState.CLOSED:
                 return None
-            self._slow += 1
-            successes = self._read()
-            self._remember(now, successes)
-            calls, _, slow = self._window(now, successes)
-            few = calls < self.options.minimum_calls
-            if rate is None or few or slow < calls * rate or self.override:
+            window, successes = self._window, self._read()
+            window.slow += 1
+            window.note(now, successes)
+            reason = "" if self.override else window.slowing(now, successes)
+            if not reason:
                 return None
             self.last_error = self.first_error = "slow calls"
-            reason = f"{slow * 100 // calls} % of {calls} calls were slow"
             return self._trip(reason, now, successes)
 
     def sample(self) -> None:
@@ -381,33 +342,11 @@ class Circuit:
         now = self._clock()
         with self._lock:
             if self.state is CircuitState.CLOSED:
-                self._remember(now, self._read())
-
-    def _remember(self, now: float, successes: int) -> None:
-        samples = self._samples
-        new = (now, successes, self._failures, self._slow)
-        if len(samples) > 1 and now - samples[-2][0] < self._grain:
-            samples[-1] = new
-        else:
-            samples.append(new)
-            self._forget(now)
-
-    def _forget(self, now: float) -> None:
-        """Keep one sample from before the window: what it grew from."""
-        start = now - self.options.window
-        while len(self._samples) > 1 and self._samples[1][0] <= start:
-            self._samples.popleft()
-
-    def _window(self, now: float, successes: int) -> tuple[int, int, int]:
-        """Return calls, failures and slow calls of the last ``window`` seconds."""
-        self._forget(now)
-        _, good, bad, slow = self._samples[0]
-        failures = self._failures - bad
-        return successes - good + failures, failures, self._slow - slow
+                self._window.note(now, self._read())
 
     # -- Moves ---------------------------------------------------------------------
     def _trip(self, reason: str, now: float, successes: int) -> Transition | None:
-        calls, failures, _ = self._window(now, successes)
+        calls, failures, _ = self._window.count(now, successes)
         self.opens = 0
         self.trips += 1
         evidence = {"failures": failures, "calls": calls, "run": self._run}

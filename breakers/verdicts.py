@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from breakers.circuit import PASS, Circuit, Permit, Refusal, Tick
+from breakers.circuit import Circuit
 from breakers.durations import Durations
 from breakers.errors import CircuitOpenError
 from breakers.kinds import KINDS, Kind, learn
 from breakers.listeners import logger, notify
 from breakers.options import check_name, make_options
+from breakers.permits import PASS, Permit, Refusal, Tick
 from breakers.pool import Pool
 from breakers.pulse import pulse
 from breakers.states import CircuitState, Override, Row, Transition

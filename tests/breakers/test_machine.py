@@ -19,8 +19,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from breakers.circuit import PASS, Circuit, Refusal, Trial
+from breakers.circuit import Circuit
 from breakers.options import Options
+from breakers.permits import PASS, Refusal, Trial
 from breakers.states import Override, Row
 from tests.breakers.guards import Clock, in_threads, make_circuit
 

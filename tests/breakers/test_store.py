@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from breakers import CircuitBreaker, registry
-from breakers.circuit import Refusal
 from breakers.models import BreakerState
+from breakers.permits import Refusal
 from breakers.services import override_breaker
 from breakers.states import Row
 from breakers.store import Store, merge
