@@ -77,7 +77,9 @@ class Duty:
             own_role=own_role, hold=before.hold if before else None
         )
         self.ledger = LedgerWork(also=self.measures.asked.look)
-        self.deadman = DeadMan(self.is_well)
+        # Of the pods of one installation those of the web server alone: a beat that is
+        # well would hide that nobody serves.
+        self.deadman = DeadMan(self.is_well) if "web" in roles else None
         self.endings = Endings(run_dir())
         self.listener = Listener(
             roles=roles,
@@ -90,12 +92,14 @@ class Duty:
         self.listener.start()
         self.heartbeats.start()
         self.ledger.start()
-        self.deadman.start()
+        if self.deadman:
+            self.deadman.start()
         try:
             while wanted() and not self._stop.wait(LOOP_SECONDS):
                 self._try_step()
         finally:
-            self.deadman.stop()
+            if self.deadman:
+                self.deadman.stop()
             self.listener.stop()
             self.sampler.stop()
             self.ledger.stop()

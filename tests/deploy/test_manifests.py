@@ -218,6 +218,18 @@ def test_the_network_policy_lets_in_the_two_ports_alone():
     assert everywhere["except"] == ["169.254.0.0/16"]
 
 
+def test_every_pod_may_ask_what_the_settings_name():
+    """Providers and whoever waits for DEADMAN_URL are on the ports of https or http."""
+    policy = one("NetworkPolicy", "fortheweebs")["spec"]
+    (selector,) = policy["podSelector"]["matchExpressions"]
+
+    out = {port["port"] for port in policy["egress"][1]["ports"]}
+    assert out == {5432, 6379, 443, 80, int(CONFIG["PORT"])}
+    for workload in WORKLOADS:
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        assert labels[selector["key"]] in selector["values"]
+
+
 @pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe"])
 def test_http_probes_ask_what_the_edge_answers(probe):
     _, web = part("web")

@@ -174,6 +174,16 @@ def test_a_unit_sets_only_variables_that_are_read(path):
     assert {"DATABASE_URL", "REDIS_URL"} <= secrets
 
 
+def test_who_may_sample_knows_the_dead_man_and_nobody_else():
+    told = {
+        path.stem
+        for path in UNITS
+        if any("DEADMAN_URL" in line for line in Unit(path).all("LoadCredential"))
+    }
+
+    assert told == {"fortheweebs", "fortheweebs-watchdog"}
+
+
 @pytest.mark.parametrize("path", UNITS, ids=NAMES)
 def test_the_folder_of_the_data_is_the_one_that_is_made(path):
     one = Unit(path)

@@ -148,3 +148,13 @@ def test_a_late_canary_is_not_well_and_a_dead_database_is(settings):
     duty.sampler.stop()
 
     assert (without_database, with_deaf_workers) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("roles", "pings"),
+    [("web", True), ("web,worker,beat", True), ("worker", False), ("beat", False)],
+)
+def test_only_who_watches_the_web_server_pings(run_dir, roles, pings):  # noqa: F811
+    duty = Duty(roles=frozenset(roles.split(",")), dependencies=[])
+
+    assert (duty.deadman is not None) == pings
