@@ -5,6 +5,7 @@ set -eu
 missing=""
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
+command -v amtool >/dev/null 2>&1 || missing="$missing prometheus-alertmanager"
 # checkov has over a hundred dependencies, so it lives alone, and only where all is
 # required: 27 s to install.
 if [ "${REQUIRE_ALL:-}" = 1 ] && [ ! -x .venv/checkov/bin/checkov ]; then
