@@ -1,5 +1,6 @@
 """Databases of their own for processes, and clients of the breakers' API."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,3 +62,12 @@ def _alone(settings: Any) -> Iterator[None]:
     fleet.use(None)
     yield
     fleet.use(settings.REDIS_URL)
+
+
+@pytest.fixture
+def _switching() -> Iterator[None]:
+    """Let threads take turns as often as the interpreter can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

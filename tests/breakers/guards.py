@@ -1,5 +1,6 @@
 """Builders and calls for the tests of the breakers' pure core."""
 
+import asyncio
 import itertools
 import subprocess
 import sys
@@ -57,6 +58,31 @@ def boom() -> None:
 
 def fine() -> str:
     return "fine"
+
+
+async def aboom() -> None:
+    raise ConnectionError("down")
+
+
+async def afine() -> str:
+    return "fine"
+
+
+def run(
+    breaker: CircuitBreaker, call: Callable[..., Any], *args: Any, **kw: Any
+) -> Any:
+    """Call as functions do."""
+    return breaker.execute(call, *args, **kw)
+
+
+def arun(
+    breaker: CircuitBreaker, call: Callable[..., Any], *args: Any, **kw: Any
+) -> Any:
+    """Call as coroutines do."""
+    return asyncio.run(breaker.aexecute(call, *args, **kw))
+
+
+WAYS = [run, arun]
 
 
 def trip(breaker: CircuitBreaker) -> None:

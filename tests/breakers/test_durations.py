@@ -1,7 +1,6 @@
 """How long calls take: one a second is measured, and nothing else changes by it."""
 
 import asyncio
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -12,7 +11,9 @@ from breakers import CallRefusedError, CircuitOpenError, CircuitState, deadline
 from breakers.durations import KEPT
 from breakers.pulse import pulse
 from tests.breakers.guards import (
+    WAYS,
     Hanging,
+    arun,
     boom,
     fine,
     in_threads,
@@ -40,18 +41,7 @@ def make_quiet_breaker(**options):
     return breaker
 
 
-def run(breaker, call, *args):
-    return breaker.execute(call, *args)
-
-
-def arun(breaker, call, *args):
-    return asyncio.run(breaker.aexecute(call, *args))
-
-
-WAYS = pytest.mark.parametrize("way", [run, arun])
-
-
-@WAYS
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_one_call_of_a_second_is_measured_and_all_are_counted(way, options):
     breaker = make_quiet_breaker(**options)
@@ -69,7 +59,7 @@ def test_one_call_of_a_second_is_measured_and_all_are_counted(way, options):
     assert breaker.durations() == []
 
 
-@WAYS
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_a_failure_is_measured_too(way, options):
     breaker = make_quiet_breaker(**options)
@@ -120,7 +110,7 @@ def test_a_slow_call_is_measured_though_quick_ones_began_and_ended_meanwhile():
     assert len(breaker.durations()) == 1
 
 
-@WAYS
+@pytest.mark.parametrize("way", WAYS)
 def test_what_never_left_is_not_measured(way):
     breaker = make_quiet_breaker()
     breaker.tend()
@@ -240,15 +230,6 @@ def test_a_measured_call_without_a_limit_looks_at_none_either():
 
 
 # -- Many ----------------------------------------------------------------------------
-@pytest.fixture
-def _switching():
-    """Let threads take turns as often as the interpreter can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
 @pytest.mark.usefixtures("_switching")
 def test_of_many_threads_one_is_measured():
     breaker = make_quiet_breaker()

@@ -1,12 +1,10 @@
-"""A circuit against a model of it, on a clock that goes when told; and with threads."""
+"""A circuit against a model of it, on a clock that goes when told."""
 
 import math
 import random
-import sys
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,7 +21,7 @@ from breakers.circuit import Circuit
 from breakers.options import Options
 from breakers.permits import PASS, Refusal, Trial
 from breakers.states import Override, Row
-from tests.breakers.guards import Clock, in_threads, make_circuit
+from tests.breakers.guards import Clock
 
 THRESHOLD, NEEDED, RESET, TIMEOUT = 2, 2, 10.0, 2.0
 LIMIT = TIMEOUT + 1.0
@@ -352,154 +350,3 @@ class CircuitMachine(RuleBasedStateMachine):
 
 TestCircuitMachine = CircuitMachine.TestCase
 TestCircuitMachine.settings = settings(max_examples=150, stateful_step_count=40)
-
-
-# -- Growth ------------------------------------------------------------------------
-def test_open_time_doubles_with_each_failed_trial_up_to_ten_times():
-    clock = Clock()
-    circuit = make_circuit(clock, reset_timeout=60.0, failure_threshold=1)
-    permit, _ = circuit.admit()
-    circuit.failed(permit, "E")
-
-    times = []
-    for _ in range(7):
-        times.append(circuit.open_until - clock.now)
-        clock.now = circuit.open_until
-        trial, _ = circuit.admit()
-        circuit.failed(trial, "E")
-
-    assert times == [60.0, 120.0, 240.0, 480.0, 600.0, 600.0, 600.0]
-
-
-def test_jitter_spreads_the_open_time_over_a_tenth_each_way():
-    clock = Clock()
-    times = []
-    for _ in range(400):
-        circuit = Circuit("j", Options(failure_threshold=1), clock=clock)
-        permit, _ = circuit.admit()
-        circuit.failed(permit, "E")
-        times.append(circuit.open_until - clock.now)
-
-    assert 54.0 <= min(times) < 56.0
-    assert 64.0 < max(times) <= 66.0
-
-
-def test_a_trial_that_never_ends_is_given_up_after_its_limit():
-    clock = Clock()
-    circuit = make_circuit(clock, failure_threshold=1, timeout=2.0)
-    permit, _ = circuit.admit()
-    circuit.failed(permit, "E")
-    clock.now = circuit.open_until
-    lost, _ = circuit.admit()
-
-    clock.go(2.9)
-    early, _ = circuit.admit()
-    clock.go(0.2)
-    next_one, _ = circuit.admit()
-    circuit.failed(lost, "E")
-
-    assert isinstance(early, Refusal)
-    assert isinstance(next_one, Trial)
-    assert circuit.state == "HALF_OPEN"
-    assert circuit.trial is next_one
-
-
-# -- Threads -----------------------------------------------------------------------
-THREADS = 12
-
-
-@pytest.fixture
-def _switching():
-    """Let threads take turns as often as the interpreter can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("_switching")
-def test_twelve_threads_lose_no_success_and_no_failure():
-    circuit = make_circuit(
-        Clock(), failure_threshold=10**6, failure_rate_threshold=None
-    )
-
-    def work():
-        for turn in range(600):
-            permit, _ = circuit.admit()
-            if turn % 3:
-                circuit.succeeded(permit)
-            else:
-                circuit.failed(permit, "E")
-            if turn % 50 == 0:
-                circuit.totals()
-
-    in_threads(THREADS, work)
-
-    totals = circuit.totals()
-    assert (totals["success"], totals["failure"]) == (THREADS * 400, THREADS * 200)
-    assert circuit.recent() == (THREADS * 600, THREADS * 200)
-
-
-@pytest.mark.usefixtures("_switching")
-def test_a_run_of_twelve_threads_trips_at_its_last_failure_and_no_earlier():
-    total = THREADS * 200
-    circuit = make_circuit(
-        Clock(), failure_threshold=total, failure_rate_threshold=None
-    )
-    permit, _ = circuit.admit()
-    moves = []
-
-    def work(times=200):
-        for _ in range(times):
-            moved = circuit.failed(permit, "E")
-            if moved is not None:
-                moves.append(moved)
-
-    for _ in range(total - 1):
-        circuit.failed(permit, "E")
-    circuit.succeeded(permit)
-    in_threads(THREADS - 1, work)
-    before = list(moves)
-    work(199)
-    almost = list(moves)
-    circuit.failed(permit, "E")
-
-    assert before == almost == []
-    assert circuit.state == "OPEN"
-    assert circuit.reason == f"{total} failures in a row"
-
-
-@pytest.mark.usefixtures("_switching")
-def test_threads_that_succeed_before_each_failure_never_make_a_longer_run():
-    # Of 13 failures in a row two are of one thread, with its success between them.
-    circuit = make_circuit(
-        Clock(), failure_threshold=THREADS + 1, failure_rate_threshold=None
-    )
-    permit, _ = circuit.admit()
-
-    def work():
-        for _ in range(600):
-            permit()
-            circuit.failed(permit, "E")
-
-    in_threads(THREADS, work)
-
-    assert circuit.state == "CLOSED"
-    assert circuit.totals()["success"] == circuit.totals()["failure"] == 7200
-
-
-@pytest.mark.usefixtures("_switching")
-def test_threads_at_an_expired_open_get_one_trial():
-    clock = Clock()
-    circuit = make_circuit(clock, failure_threshold=1)
-    permit, _ = circuit.admit()
-    for _ in range(20):
-        circuit.failed(permit, "E")
-        clock.now = circuit.open_until
-        found = []
-
-        in_threads(THREADS, lambda found=found: found.append(circuit.admit()[0]))
-
-        trials = [one for one in found if isinstance(one, Trial)]
-        assert len(trials) == 1
-        permit = trials[0]

@@ -3,8 +3,6 @@
 import asyncio
 import gc
 import time
-import tracemalloc
-import weakref
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -17,7 +15,6 @@ from tests.breakers.guards import (
     fine,
     in_threads,
     make_breaker,
-    run_python,
     trip,
     wait_open_time,
 )
@@ -26,7 +23,7 @@ from tests.server import wait_for
 pytestmark = pytest.mark.usefixtures("_alone")
 
 
-# -- 1: who reaches a dependency that may be well again ------------------------------
+# -- who reaches a dependency that may be well again ---------------------------------
 def test_one_of_fifty_callers_reaches_at_an_expired_open():
     breaker = make_breaker(reset_timeout=0.02)
     trip(breaker)
@@ -70,7 +67,7 @@ def test_one_of_fifty_tasks_reaches_at_an_expired_open():
     assert sum(isinstance(one, CircuitOpenError) for one in answers) == 49
 
 
-# -- 2: who waits for whom -----------------------------------------------------------
+# -- who waits for whom --------------------------------------------------------------
 @pytest.mark.parametrize("timeout", [None, 30.0])
 def test_an_innocent_call_returns_while_another_hangs(timeout):
     breaker = make_breaker(timeout=timeout)
@@ -84,7 +81,7 @@ def test_an_innocent_call_returns_while_another_hangs(timeout):
     assert hanging.outcome == ["fine"]
 
 
-# -- 3: results that come too late ---------------------------------------------------
+# -- results that come too late ------------------------------------------------------
 @pytest.mark.parametrize("timeout", [None, 30.0])
 def test_a_late_success_closes_nothing(timeout):
     breaker = make_breaker(timeout=timeout)
@@ -130,7 +127,7 @@ def test_late_results_do_not_count_for_the_generation_after():
     assert breaker.circuit.recent() == (0, 0)
 
 
-# -- 4: cancelled calls --------------------------------------------------------------
+# -- cancelled calls -----------------------------------------------------------------
 def test_a_cancelled_call_neither_counts_nor_breaks_a_run():
     breaker = make_breaker()
 
@@ -173,7 +170,7 @@ def test_a_cancelled_trial_gives_its_permit_back():
     assert breaker.state is CircuitState.HALF_OPEN
 
 
-# -- 5: errors that say nothing about the dependency ---------------------------------
+# -- errors that say nothing about the dependency ------------------------------------
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_what_ends_the_process_is_no_failure(kind):
     breaker = make_breaker()
@@ -189,7 +186,7 @@ def test_what_ends_the_process_is_no_failure(kind):
     assert breaker.counts()["failure"] == 0
 
 
-# -- 6: streams ----------------------------------------------------------------------
+# -- streams -------------------------------------------------------------------------
 def broken_stream():
     yield 1
     raise ConnectionError("down")
@@ -291,235 +288,7 @@ def test_a_trial_by_stream_holds_its_permit_until_the_end(reader):
     assert breaker.circuit.successes == 1
 
 
-# -- 7: what stays in memory ---------------------------------------------------------
-def refuse(breaker, times):
-    for _ in range(times):
-        with suppress(CircuitOpenError):
-            breaker.execute(fine)
-
-
-def refuse_async(breaker, times):
-    async def story():
-        for _ in range(times):
-            with suppress(CircuitOpenError):
-                await breaker.aexecute(fine)
-
-    asyncio.run(story())
-
-
-@pytest.mark.parametrize("refuse", [refuse, refuse_async])
-@pytest.mark.parametrize("opened", ["tripped", "forced"])
-@pytest.mark.parametrize("fallback", [None, fine, str])
-def test_refusals_keep_nothing_not_even_for_the_collector(refuse, opened, fallback):
-    breaker = make_breaker(fallback=fallback)
-    if opened == "tripped":
-        while breaker.state is CircuitState.CLOSED:
-            with suppress(ConnectionError):
-                breaker.execute(boom)
-    else:
-        breaker.override("forced_open")
-    refuse(breaker, 100)
-    gc.collect()
-    gc.disable()
-    try:
-        before = len(gc.get_objects())
-        refuse(breaker, 500)
-        after = len(gc.get_objects())
-    finally:
-        gc.enable()
-
-    assert after - before < 100
-
-
-def test_fifty_thousand_refusals_keep_nothing():
-    breaker = make_breaker()
-    trip(breaker)
-    refuse(breaker, 1_000)
-    ours = [tracemalloc.Filter(inclusive=True, filename_pattern="*/breakers/*.py")]
-    tracemalloc.start()
-    try:
-        before = tracemalloc.take_snapshot().filter_traces(ours)
-        refuse(breaker, 50_000)
-        after = tracemalloc.take_snapshot().filter_traces(ours)
-    finally:
-        tracemalloc.stop()
-
-    grown = sum(one.size_diff for one in after.compare_to(before, "filename"))
-    assert grown < 2_000
-    assert breaker.counts()["rejected"] == 51_000
-
-
-class Luggage:
-    """Something in the frame that failed."""
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"timeout": None},
-        {"timeout": 5.0},
-        {"isolation": "thread"},
-        {"is_failure": lambda outcome: True},
-    ],
-    ids=["no limit", "limit", "isolated", "judged"],
-)
-def test_the_frame_that_failed_is_not_kept_alive(options):
-    breaker = make_breaker(**options)
-    kept = []
-
-    def fail():
-        luggage = Luggage()
-        kept.append(weakref.ref(luggage))
-        raise ConnectionError("down")
-
-    gc.disable()  # a cycle that only the collector frees counts as kept
-    try:
-        for _ in range(2):
-            with suppress(ConnectionError):
-                breaker.execute(fail)
-        # The thread that raised lets go of it a moment after the caller.
-        wait_for(lambda: [ref() for ref in kept] == [None, None], 2, "the frames to go")
-    finally:
-        gc.enable()
-
-
-def test_a_coroutine_that_failed_is_not_kept_alive():
-    breaker = make_breaker()
-    kept = []
-
-    async def fail():
-        luggage = Luggage()
-        kept.append(weakref.ref(luggage))
-        raise ConnectionError("down")
-
-    async def story():
-        with suppress(ConnectionError):
-            await breaker.aexecute(fail)
-        return kept[0]()
-
-    gc.disable()
-    try:
-        assert asyncio.run(story()) is None
-    finally:
-        gc.enable()
-
-
-# -- 8: fork -------------------------------------------------------------------------
-FORKED = """
-import os, sys, threading, warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads, on purpose
-from breakers import CircuitBreaker, CircuitOpenError, get_breaker
-
-def boom():
-    raise ConnectionError("down")
-
-def trip(breaker):
-    while breaker.state == "CLOSED":
-        try:
-            breaker.execute(boom)
-        except ConnectionError:
-            pass
-
-def in_child(work):
-    # Run in a child that ends at once, or is ended after five seconds.
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        threading.Timer(5, os._exit, [9]).start()
-        try:
-            os.write(writer, str(work()).encode())
-        except BaseException as error:
-            os.write(writer, repr(error).encode())
-        os._exit(0)
-    os.close(writer)
-    assert os.waitpid(child, 0)[1] == 0, "the child hangs"
-    return os.read(reader, 1000).decode()
-"""
-
-
-def test_a_child_forked_from_inside_a_guarded_call_works():
-    script = """
-breaker = CircuitBreaker("a", failure_threshold=3, timeout=None)
-def inside():
-    def child():
-        trip(breaker)
-        return breaker.execute(lambda: 1) if breaker.state == "CLOSED" else breaker.state
-    return in_child(child)
-print(breaker.execute(inside), breaker.state, breaker.execute(lambda: "fine"))
-"""
-
-    assert run_python(FORKED + script).split() == ["OPEN", "CLOSED", "fine"]
-
-
-def test_a_child_does_not_wait_for_locks_its_parent_held():
-    script = """
-class Slow(int):
-    # Compared while the registry's lock is held.
-    def __le__(self, other):
-        entered.set()
-        go.wait(10)
-        return int(self) <= other
-entered, go = threading.Event(), threading.Event()
-breaker = CircuitBreaker("a", failure_threshold=3)
-trip(breaker)
-build = lambda: get_breaker("slow", failure_threshold=Slow(4))
-builder = threading.Thread(target=build)
-builder.start()
-assert entered.wait(5)
-print(in_child(lambda: get_breaker("other").execute(lambda: "fine")))
-go.set()
-builder.join()
-"""
-
-    assert run_python(FORKED + script).split() == ["fine"]
-
-
-def test_the_parents_trial_is_not_the_childs():
-    script = """
-import time
-breaker = CircuitBreaker("a", failure_threshold=3, reset_timeout=0.02)
-trip(breaker)
-while time.monotonic() <= breaker.circuit.open_until:
-    time.sleep(0.005)
-def trial():
-    def child():
-        before = breaker.circuit.successes
-        breaker.execute(lambda: 1)       # the child has a trial of its own
-        return before, breaker.circuit.successes
-    found = in_child(child)
-    try:
-        breaker.execute(lambda: 1)       # the parent's is still under way
-    except CircuitOpenError as refused:
-        return found, refused.reason
-print(breaker.execute(trial), breaker.circuit.successes)
-"""
-
-    found = run_python(FORKED + script).strip()
-
-    assert found == "('(0, 1)', 'a trial is under way') 1"
-
-
-@pytest.mark.parametrize(
-    "opened", ["trip(breaker)", "breaker.override('forced_open')"], ids=str
-)
-def test_a_child_of_an_open_parent_starts_its_own_pulse(opened):
-    script = f"""
-breaker = CircuitBreaker("a", failure_threshold=3)
-{opened}
-def child():
-    names = lambda: [thread.name for thread in threading.enumerate()]
-    before = "breakers-pulse" in names()
-    try:
-        breaker.execute(lambda: 1)
-    except CircuitOpenError:
-        return before, "breakers-pulse" in names()
-print(in_child(child))
-"""
-
-    assert run_python(FORKED + script).strip() == "(False, True)"
-
-
-# -- 9: a failing dependency that answers now and then -------------------------------
+# -- a failing dependency that answers now and then ----------------------------------
 def test_four_failures_of_five_open_it_without_any_run_of_five():
     breaker = make_breaker(failure_threshold=5)
     calls = 0
@@ -534,7 +303,7 @@ def test_four_failures_of_five_open_it_without_any_run_of_five():
     assert breaker.circuit.reason == "80 % of 21 calls failed"
 
 
-# -- 10: listeners -------------------------------------------------------------------
+# -- listeners -----------------------------------------------------------------------
 def test_a_listener_that_raises_harms_neither_the_call_nor_other_listeners(caplog):
     heard: list[Transition] = []
 
@@ -583,7 +352,7 @@ def test_a_listener_taken_off_hears_nothing_more():
     assert heard == []
 
 
-# -- 11: clocks ----------------------------------------------------------------------
+# -- clocks --------------------------------------------------------------------------
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Los_Angeles"])
 def test_another_time_zone_changes_neither_open_time_nor_records(zone, monkeypatch):
     monkeypatch.setenv("TZ", zone)
@@ -609,7 +378,7 @@ def test_another_time_zone_changes_neither_open_time_nor_records(zone, monkeypat
     assert abs((datetime.now(UTC) - heard[0].at).total_seconds()) < 60
 
 
-# -- 12: what looks like a plain function --------------------------------------------
+# -- what looks like a plain function ------------------------------------------------
 async def acall_boom():
     raise ConnectionError("down")
 
