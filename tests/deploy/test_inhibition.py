@@ -87,12 +87,12 @@ def send(port: int, *alerts: dict[str, Any]) -> None:
 
 
 def silent(port: int, family: str) -> list[tuple[str, str]]:
-    """Return which alerts of a family are inhibited: name and place."""
+    """Return which children of a family are inhibited: name and place."""
     found = get(port, f"/api/v2/alerts?filter=family%3D{family}").json
     return sorted(
         (one["labels"]["alertname"], one["labels"]["place"])
         for one in found
-        if one["status"]["inhibitedBy"]
+        if one["status"]["inhibitedBy"] and one["labels"]["alertname"] != family
     )
 
 
