@@ -7,13 +7,9 @@ from uuid import uuid4
 
 from django import forms
 
-from breakers.services import (
-    AUTO,
-    LONGEST_REASON,
-    SHORTEST_REASON,
-    BreakerFacts,
-)
+from breakers.services import AUTO, BreakerFacts
 from breakers.states import CircuitState
+from ledger.acts import LONGEST_REASON, SHORTEST_REASON
 
 SPANS = ((900, "15 min"), (3600, "1 h"), (28800, "8 h"))
 ENDLESS = (0, "without end")

@@ -24,6 +24,7 @@ from breakers.models import BreakerState
 from breakers.options import make_options
 from breakers.services import AUTO, BreakerFacts
 from breakers.states import WORST_FIRST, CircuitState
+from ledger.acts import LONGEST_REASON
 from ledger.kinds import ArtifactType
 from ledger.models import Artifact
 from ledger.services import actor_of
@@ -293,5 +294,5 @@ def _done(request: HttpRequest) -> Done | None:
 
 def _asked(request: HttpRequest) -> dict[str, str]:
     """Return what a link fills in beforehand: the reason of an undo."""
-    reason = request.GET.get("reason", "")[: services.LONGEST_REASON]
+    reason = request.GET.get("reason", "")[:LONGEST_REASON]
     return {"reason": reason} if reason.isprintable() and reason else {}

@@ -4,8 +4,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from breakers.services import AUTO, LONGEST_REASON, MODES, SHORTEST_REASON
+from breakers.services import AUTO, MODES
 from breakers.states import CircuitState
+from ledger.acts import LONGEST_REASON, SHORTEST_REASON
 from ledger.serializers import StrictIn
 
 MAX_VERSION = 2**63 - 1

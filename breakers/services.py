@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -23,14 +23,12 @@ from breakers.models import BreakerState, OverrideMode, StoredState, circuit_col
 from breakers.options import Options, check_name, make_options
 from breakers.states import CircuitState, Override
 from breakers.store import store
+from ledger.acts import is_long, wrong_end, wrong_reason
 from ledger.models import Artifact
 from ledger.services import ArtifactType, Source, record
 
 AUTO = "auto"
 MODES = (Override.FORCED_OPEN, Override.DISABLED, Override.METRICS_ONLY)
-SHORTEST_REASON = 5
-LONGEST_REASON = 200
-LONGEST_OVERRIDE = timedelta(hours=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,19 +296,14 @@ def _check_mode(mode: str, until: datetime | None) -> None:
 
 
 def _check_reason(reason: str) -> None:
-    text = reason.strip()
-    if not SHORTEST_REASON <= len(text) <= LONGEST_REASON:
-        raise ActRefusedError(
-            "reason", f"must have {SHORTEST_REASON} to {LONGEST_REASON} characters"
-        )
-    if not text.isprintable():
-        raise ActRefusedError("reason", "must be one line without control characters")
+    if wrong := wrong_reason(reason):
+        raise ActRefusedError("reason", wrong)
 
 
 def _check_end(until: datetime | None, now: datetime, *, endless: bool) -> None:
-    if until is not None and until <= now:
-        raise ActRefusedError("until", "must be in the future")
-    if not endless and (until is None or until - now > LONGEST_OVERRIDE):
+    if wrong := wrong_end(until, now):
+        raise ActRefusedError("until", wrong)
+    if not endless and is_long(until, now):
         raise EndRefusedError(
             "until", "must be at most 8 hours ahead without the right to go longer"
         )

@@ -4,7 +4,7 @@ A drain takes it out of traffic, an observe keeps the watchdog's hands off.
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID, uuid5
 
 from django.conf import settings
@@ -13,12 +13,10 @@ from django.utils import timezone
 
 from health.errors import DeployRefusedError, HoldRefusedError
 from health.models import HoldKind, Instance
+from ledger.acts import LONGEST_REASON, is_long, wrong_end, wrong_reason
 from ledger.models import Artifact
 from ledger.services import ArtifactType, Source, record
 
-SHORTEST_REASON = 5
-LONGEST_REASON = 200
-LONGEST_HOLD = timedelta(hours=8)
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
 _DEPLOYS = UUID("6865616c-0000-5000-8000-000000000001")
 
@@ -136,16 +134,12 @@ def _check_hold(
 ) -> None:
     if kind not in {HoldKind.DRAIN, HoldKind.OBSERVE}:
         raise HoldRefusedError("hold", "must be drain or observe")
-    if not SHORTEST_REASON <= len(reason.strip()) <= LONGEST_REASON:
-        raise HoldRefusedError(
-            "reason", f"must have {SHORTEST_REASON} to {LONGEST_REASON} characters"
-        )
-    if not reason.strip().isprintable():
-        raise HoldRefusedError("reason", "must be one line without control characters")
+    if wrong := wrong_reason(reason):
+        raise HoldRefusedError("reason", wrong)
     now = timezone.now()
-    if until is not None and until <= now:
-        raise HoldRefusedError("until", "must be in the future")
-    if not endless and (until is None or until - now > LONGEST_HOLD):
+    if wrong := wrong_end(until, now):
+        raise HoldRefusedError("until", wrong)
+    if not endless and is_long(until, now):
         raise HoldRefusedError(
             "until", "must be at most 8 hours ahead without the right to hold longer"
         )
