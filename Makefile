@@ -14,7 +14,7 @@ run: .venv/.run  ## set everything up and start all parts in the foreground
 
 test: .venv/.dev  ## the whole suite on a real PostgreSQL and a real Redis
 	@tests/tools.sh
-	TEST_DATABASE=sqlite $(BIN)/python -m pytest -n 2 tests/ledger tests/bugfixer tests/project/test_bad_input.py
+	TEST_DATABASE=sqlite $(BIN)/python -m pytest -n 2 --dist loadgroup tests/ledger tests/bugfixer tests/project/test_bad_input.py
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 soak: .venv/.dev  ## the long proofs, with target and measured

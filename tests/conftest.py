@@ -19,6 +19,27 @@ hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Keep what shares a server on one worker: a second would start another.
+
+    A module's or a folder's fixture is such a server, but for those with a leading
+    underscore, which are cheap.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group"):
+            continue
+        folders = [
+            found[-1].baseid
+            for name, found in item._fixtureinfo.name2fixturedefs.items()
+            if found[-1].scope in {"module", "session"}
+            and found[-1].baseid.startswith("tests/")
+            and not name.startswith("_")
+        ]
+        if folders:
+            item.add_marker(pytest.mark.xdist_group(min(folders, key=len)))
+
+
 @pytest.fixture(autouse=True)
 def _fresh_cache() -> Iterator[None]:
     """Give each test an empty cache."""
