@@ -78,6 +78,7 @@ class Limits:
 
     worker_frozen: float = 8.0
     worker_stuck: float = 30.0
+    master_stopped: float = 8.0  # the kernel says so: surer than silence
     master_hung: float = 10.0
     main_frozen: float = 30.0
     deaf: float = 90.0  # three periods of a canary
@@ -230,10 +231,10 @@ class Judge:
             return
         stopped_ns = self._stopped_ns.get(master.identity, facts.now_ns)
         stopped = (facts.now_ns - stopped_ns) / 1e9
-        hung = max(stopped, facts.silent)
-        if hung >= self.limits.master_hung:
-            since = facts.now_ns - int(hung * 1e9)
-            evidence: Evidence = {"silent_ms": _ms(facts.silent), "state": master.state}
+        limits, silent = self.limits, facts.silent
+        if stopped >= limits.master_stopped or silent >= limits.master_hung:
+            since = facts.now_ns - int(max(stopped, silent) * 1e9)
+            evidence: Evidence = {"silent_ms": _ms(silent), "state": master.state}
             yield Decision(Act.KILL, master, Rule.MASTER_HUNG, since, evidence)
         elif facts.struck_out:
             yield self._strikes(master, facts.now_ns)

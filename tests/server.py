@@ -149,11 +149,8 @@ class Installation:
         At once: a polite end of Celery or gunicorn takes seconds, for nobody.
         """
         self.resume_services()
-        for part in self.parts.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(part.pid, signal.SIGKILL)
-        while self.parts:
-            self.parts.popitem()[1].wait(5)
+        for name in list(self.parts):
+            self.end(name)
         if os.environ.get("SHOW_SITES"):
             for path in self.data.glob("*.out"):
                 sys.stderr.write(f"== {path.name}\n{path.read_text()}")
@@ -241,6 +238,13 @@ class Installation:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(part.pid, signal.SIGKILL)
         return part.wait(5)
+
+    def end(self, name: str) -> None:
+        """End one part and its whole session at once."""
+        part = self.parts.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(part.pid, signal.SIGKILL)
+        part.wait(5)
 
     def output(self, name: str) -> str:
         """Return what a part wrote."""

@@ -22,7 +22,7 @@ REST = ["fortheweebs-worker", "fortheweebs-beat", "fortheweebs-watchdog"]
 UNITS = ["fortheweebs", *REST]
 SOON = "[Service]\nRestartSec=1\n"
 # Acting soon and as often as the tests want it; waiting no 30 s for a sign of life.
-LIMITS = {"worker_frozen": 3, "master_hung": 3, "grace": 1, "void": 1, "pause": 0}
+LIMITS = {"worker_frozen": 3, "master_stopped": 3, "grace": 1, "void": 1, "pause": 0}
 FLAGS = " ".join(f"--limit {name}={value}" for name, value in LIMITS.items())
 WATCHDOG = f"""{SOON}WatchdogSec=4
 ExecStart=

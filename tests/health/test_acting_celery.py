@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 
 from health.slots import Role, SlotReading, read_slots
-from tests.health.test_acting import artifacts, flags
+from tests.health.test_acting import flags, outcome_of, told_of
 from tests.server import Installation, wait_for
 
 LIMITS = {
@@ -42,7 +42,7 @@ def site(watched):
         if part is None or part.poll() is not None:
             watched.start(name, name, *CELERY, name, *words)
     for role in (Role.WORKER, Role.POOL, Role.BEAT):
-        wait_for(lambda role=role: ticking(watched, role), 15, role.word)
+        wait_for(lambda role=role: ticking(watched, role), 30, role.word)
     return watched
 
 
@@ -66,17 +66,6 @@ def send(site: Installation, task: str, sign: str) -> None:
     with broker(site) as client:
         client.send_task(task)
     wait_for((site.data / sign).exists, 6, task)
-
-
-def told_of(site: Installation, pid: int, *kinds: str) -> list[dict]:
-    found = artifacts(site, *kinds)
-    return [one for one in found if one["subject"].endswith(f"/{pid}")]
-
-
-def outcome_of(site: Installation, pid: int) -> dict:
-    """Return what the outcome says of the end of that process."""
-    (outcome,) = wait_for(lambda: told_of(site, pid, "outcome"), 6, "the outcome")
-    return outcome["details"]
 
 
 def test_a_worker_that_ticks_and_takes_nothing_is_restarted(site):
@@ -121,6 +110,7 @@ def test_a_worker_that_finishes_its_task_before_it_stops_is_left_to_it(site):
     worker, ages = site.parts["worker"], []
     send(site, "tests.nap", "napping")
 
+    began = time.monotonic()
     worker.terminate()
     while worker.poll() is None:
         slot = slot_of(site, Role.WORKER)
@@ -128,8 +118,9 @@ def test_a_worker_that_finishes_its_task_before_it_stops_is_left_to_it(site):
         time.sleep(0.1)
 
     assert worker.returncode == 0
-    assert len(ages) > 20
-    assert max(ages) < 3
+    assert time.monotonic() - began > 2
+    # Whichever of its steps Celery stops first, the slot ticks or is gone.
+    assert max(ages, default=0) < 3
     assert told_of(site, worker.pid, "intent", "refused") == []
 
 

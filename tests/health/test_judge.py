@@ -135,21 +135,40 @@ def test_a_silent_master_is_killed_after_10_seconds():
     ]
 
 
-def test_a_stopped_master_is_killed_after_10_seconds_and_its_workers_wait():
+def test_a_stopped_master_is_killed_after_8_seconds_and_its_workers_wait():
     judge, killed = awake(), []
-    for second in range(12):
+    for second in range(10):
         now = NOW + second * SECOND
         frozen = make_process(now_ns=now, age=9)
         facts = Facts(now, [frozen], master=make_master(state="T"))
         killed += [(second, rule) for rule, _ in decided(judge.judge(facts))]
 
-    assert killed == [(10, Rule.MASTER_HUNG)]
+    assert killed == [(8, Rule.MASTER_HUNG)]
+
+
+def test_a_master_that_somebody_debugs_is_not_stopped():
+    judge, found = awake(), []
+    for second in range(60):
+        now = NOW + second * SECOND
+        found += judge.judge(Facts(now, master=make_master(state="t")))
+
+    assert found == []
+
+
+def test_a_pause_of_the_machine_voids_what_a_stopped_master_is_due():
+    judge, killed = awake(), []
+    for second in [*range(7), *range(30, 46)]:
+        now = NOW + second * SECOND
+        found = judge.judge(Facts(now, master=make_master(state="T")))
+        killed += [second for _ in decided(found)]
+
+    assert killed == [38]
 
 
 def test_a_master_that_goes_on_in_between_begins_anew():
     judge, killed = awake(), []
-    for second in range(19):
-        state = "S" if second == 9 else "T"
+    for second in range(15):
+        state = "S" if second == 7 else "T"
         facts = Facts(NOW + second * SECOND, master=make_master(state=state))
         killed += decided(judge.judge(facts))
 
