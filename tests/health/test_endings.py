@@ -79,4 +79,4 @@ def test_a_folder_that_cannot_be_read_is_no_error(tmp_path):
     Endings(tmp_path / "missing").tell()
 
     assert told() == []
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10

@@ -78,7 +78,7 @@ def test_a_manager_that_does_not_listen_holds_nobody_up(manager, monkeypatch):
     for _ in range(100):
         notify("WATCHDOG=1")
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     assert Path(manager.getsockname()).exists()
 
 

@@ -152,7 +152,7 @@ def test_the_callers_deadline_reaches_the_sdk(start, name, how):
     with deadline(0.3), pytest.raises(CallTimeoutError):
         SERVICES[name].ask()
 
-    assert 0.25 < time.monotonic() - started < 1.5
+    assert 0.25 < time.monotonic() - started < 4  # not the 5 s of the answer
     assert get_breaker(name).counts()["timeout"] == 1
 
 
@@ -166,7 +166,7 @@ def test_the_breakers_own_limit_reaches_the_sdk(start, name):
     with pytest.raises(CallTimeoutError):
         SERVICES[name].ask()
 
-    assert 0.25 < time.monotonic() - started < 1.5
+    assert 0.25 < time.monotonic() - started < 4  # not the 5 s of the answer
 
 
 @every_service

@@ -72,4 +72,4 @@ def test_a_slow_counterpart_does_not_hold_up_its_end():
     with fake_service("any", "slow:60") as fake, pytest.raises(TimeoutError):
         urllib.request.urlopen(fake.url, timeout=0.1)
 
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20

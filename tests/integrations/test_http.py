@@ -104,7 +104,7 @@ def test_a_trickling_answer_ends_with_the_deadline(anywhere):
     with deadline(0.3), pytest.raises(CallTimeoutError):
         guarded_request("shop", "GET", anywhere.url)
 
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 4
 
 
 def test_what_is_no_address_counts_for_nobody():

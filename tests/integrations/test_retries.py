@@ -78,7 +78,7 @@ def test_all_tries_together_have_the_limit_of_one():
         protected_call(breaker, calls, idempotent=True)
 
     assert calls.tries == 2
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 5
 
 
 def test_a_fallback_answers_for_the_last_try_only_when_there_is_one():

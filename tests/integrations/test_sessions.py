@@ -98,7 +98,7 @@ def test_an_encrypted_trickle_ends_with_the_deadline(
     with deadline(0.4), pytest.raises(library.ReadTimeout):
         session.get(server)
 
-    assert 0.35 < time.monotonic() - started < 1.5
+    assert 0.35 < time.monotonic() - started < 4
 
 
 @LIBRARIES
@@ -111,7 +111,7 @@ def test_a_server_that_reads_nothing_ends_a_long_body(library, core):
         with deadline(0.4), pytest.raises(library.WriteTimeout):
             session.post(url, content=b"x" * (64 << 20))
 
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 4
 
 
 def test_the_proxy_of_the_environment_is_used_and_keeps_the_deadline(monkeypatch):
@@ -125,7 +125,7 @@ def test_the_proxy_of_the_environment_is_used_and_keeps_the_deadline(monkeypatch
             session.get("http://shop.invalid/items")
 
     assert answer.json()["path"] == "/items"
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 4
 
 
 def test_a_forked_child_has_connections_of_its_own():
