@@ -13,12 +13,14 @@ run: .venv/.run  ## set everything up and start all parts in the foreground
 	@exec $(BIN)/python -m fortheweebs.runner
 
 test: .venv/.dev  ## the whole suite on a real PostgreSQL and a real Redis
-	@tests/tools.sh
-	TEST_DATABASE=sqlite $(BIN)/python -m pytest -n 2 --dist loadgroup tests/ledger tests/bugfixer tests/project/test_bad_input.py
+	@# The tools are installed meanwhile: these tests use none of them.
+	@tests/tools.sh & tools=$$!; \
+	TEST_DATABASE=sqlite $(BIN)/python -m pytest -n 2 --dist loadgroup tests/ledger tests/bugfixer tests/project/test_bad_input.py; \
+	code=$$?; wait $$tools; exit $$code
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 soak: .venv/.dev  ## the long proofs, with target and measured
-	$(BIN)/python -m bench --soak ledger probes breakers_fleet units
+	$(BIN)/python -m bench --soak ledger probes breakers_fleet units recovery
 
 check: .venv/.dev  ## format, lint, types, layers, migrations, settings, schema, docs
 	$(BIN)/ruff format --check .

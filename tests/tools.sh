@@ -7,15 +7,23 @@ command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
 command -v amtool >/dev/null 2>&1 || missing="$missing prometheus-alertmanager"
 # checkov has over a hundred dependencies, so it lives alone, and only where all is
-# required: 27 s to install.
+# required. By uv in 5 s, beside apt; by pip in 27.
+install_checkov() {
+    at=.venv/checkov
+    if [ -x .venv/bin/uv ]; then
+        .venv/bin/uv venv -q --clear -p .venv/bin/python "$at" &&
+            .venv/bin/uv pip install -q --system-certs --python "$at/bin/python" "$1" &&
+            return
+    fi
+    python3 -m venv "$at" && "$at/bin/pip" install -q --disable-pip-version-check "$1"
+}
 if [ "${REQUIRE_ALL:-}" = 1 ] && [ ! -x .venv/checkov/bin/checkov ]; then
-    python3 -m venv .venv/checkov &&
-        .venv/checkov/bin/pip install -q --disable-pip-version-check checkov==3.3.30 ||
-        echo "not installed: checkov"
+    { install_checkov checkov==3.3.30 || echo "not installed: checkov"; } &
 fi
 command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
-[ -n "$missing" ] || exit 0
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+if [ -z "$missing" ]; then
+    :
+elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq || true
     # No service is to be started by an installation.
@@ -25,3 +33,4 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 else
     echo "not installed (needs root):$missing"
 fi
+wait

@@ -16,7 +16,6 @@ from tests.deploy.test_monitoring import ALERTS
 from tests.deploy.tools import ROOT, tool
 from tests.server import free_port, get, wait_for
 
-pytestmark = pytest.mark.xdist_group("alertmanager")
 PACKAGE = "apt-get install prometheus-alertmanager"
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 BLOCK = re.search(r"^inhibit_rules:\n(?: .*\n)+", OPERATIONS, re.MULTILINE)
