@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import breakers.metrics  # noqa: F401 - both fill the registry
 import bugfixer.metrics  # noqa: F401
-from health.metrics import Measures, queue_families, watchdog_families
+from health.metrics import RECOVERY, Measures, queue_families, watchdog_families
 from tests.deploy.tools import ROOT, documents, one, tool
 from tests.server import Installation, free_port, get, wait_for
 
@@ -133,6 +133,26 @@ def test_absence_is_believed_after_two_scrapes(name, rule):
 
     seconds = 60 * int(rule.get("for", "0m").removesuffix("m"))
     assert seconds >= 2 * interval or not absent or name == "WatchdogHolding"
+
+
+def test_the_objective_of_recoveries_is_the_one_that_is_documented():
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    said = re.search(r"(\d+) of 100 recoveries within (\d+) s,", operations)
+    rates = re.search(
+        r"more than (\d+) % in an hour, or more than (\d+) % in six", operations
+    )
+    buckets = re.search(r"`ftw_recovery_seconds` \(([\d., \n]+)\)", operations)
+
+    rule = ALERTS["MttrSlo"]["expr"]
+    limits = set(re.findall(r'le=~"(\d+)\(', rule))
+    spent = re.findall(r"> ([\d.]+) \* ([\d.]+)", rule)
+    (budget,) = {float(each) for _, each in spent}
+    assert limits == {said[2]}
+    assert budget == pytest.approx(1 - int(said[1]) / 100)
+    asked = {round(float(times) * budget * 100) for times, _ in spent}
+    assert asked == {int(rates[1]), int(rates[2])}
+    assert tuple(map(float, buckets[1].split(","))) == RECOVERY
+    assert float(said[2]) in RECOVERY
 
 
 def test_the_manifest_carries_the_same_rules():
