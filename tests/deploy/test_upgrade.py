@@ -126,9 +126,10 @@ def git(*words: str) -> str:
 
 
 def commit_before() -> str:
-    """Return the newest release, or else what came before the newest migration."""
-    if git("tag", "--merged", "HEAD"):
-        return git("describe", "--tags", "--abbrev=0")
+    """Return the release before, or else what came before the newest migration."""
+    # Not HEAD: it may be the release that is being made.
+    if git("tag", "--merged", "HEAD^"):
+        return git("describe", "--tags", "--abbrev=0", "HEAD^")
     newest = git("log", "-1", "--format=%H", "--", "*/migrations/[0-9]*.py")
     return git("rev-parse", "--verify", f"{newest}^")
 
