@@ -22,6 +22,7 @@ from celery import Celery
 from health.celeryparts import TickingScheduler
 from health.slots import Role, read_slots
 from health.takeover import SamplerLock
+from tests.health.test_acting import artifacts, flags
 from tests.server import ROOT, Installation, wait_for
 
 REPORT = "/api/bug-fixer/report"
@@ -69,7 +70,7 @@ class Obedient(Installation):
 @pytest.fixture
 def site() -> Iterator[Installation]:
     with Obedient(REPORT_RATE="off") as running:
-        running.start_watchdog("--period", "0.5", "--timeout", "0.5")
+        running.start_watchdog(*flags(worker_frozen=5, master_hung=9))
         running.start_web()
         celery = (sys.executable, "-m", "celery", "-A", "fortheweebs")
         running.start("beat", "beat", *celery, "beat", "-l", "INFO")
@@ -108,6 +109,8 @@ def read_only_folder(site: Installation) -> AbstractContextManager[None]:
 
 @pytest.mark.parametrize("failing", [full_disk, read_only_folder])
 def test_a_disk_that_takes_nothing_stops_no_part_and_is_over_when_it_is(site, failing):
+    workers = site.children("web")
+
     with failing(site):
         statuses = {report(site) for _ in range(3)}
         live = site.get("/api/health/live", headers=STRANGER).status
@@ -121,6 +124,10 @@ def test_a_disk_that_takes_nothing_stops_no_part_and_is_over_when_it_is(site, fa
     assert (live, health) == (200, 200)
     assert alive == [None, None, None]
     assert report(site) == 200
+    # Nobody was ended, and the log says why, if the disk takes a log.
+    assert site.children("web") == workers
+    assert artifacts(site, "intent", "refused") == []
+    assert failing is full_disk or "duty_failing" in site.output("watchdog")
 
 
 def test_beat_goes_on_without_its_file(tmp_path):
