@@ -229,7 +229,7 @@ def site() -> Iterator[Installation]:
 
 @pytest.fixture(scope="module")
 def running(site, request) -> Installation:
-    """The copy at work, its ledger verified once, so that every family is there."""
+    """The copy at work, to which happened once what shows a family."""
     if shutil.which("prometheus"):
         # First: it looks for its targets for the first time after 5 s.
         request.getfixturevalue("prometheus")
@@ -237,7 +237,34 @@ def running(site, request) -> Installation:
     site.start_watchdog("--period", "0.5", "--timeout", "0.5")
     site.start_web()
     site.wait_ready()
+    provoke(site)
+    site.wait_ready()
     return site
+
+
+def provoke(site: Installation) -> None:
+    """Let a probe change, and a bug be reported and analysed."""
+    drain = site.data / "run" / "drain"
+    drain.touch()
+    changed = b'ftw_probe_transitions_total{probe="ready"'
+    wait_for(lambda: changed in site.probe("/metrics").body, 8, "a change")
+    drain.unlink()
+    taken = post(
+        site, "report", errorMessage="no", pageUrl="http://x/y", severity="low"
+    )
+    post(site, "analyze", reportId=taken["reportId"])
+
+
+def post(site: Installation, act: str, **body: str) -> dict[str, Any]:
+    """Do something of the bug fixer."""
+    reply = site.get(
+        f"/api/bug-fixer/{act}",
+        method="POST",
+        body=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    assert reply.status == 200, reply.body
+    return dict(reply.json)
 
 
 def exposed(text: str) -> set[str]:
@@ -448,7 +475,7 @@ def test_a_real_prometheus_hears_that_a_breaker_is_open(running, prometheus):
 
     running.manage("shell", "-v", "0", "-c", FAIL.format(port=free_port()))
 
-    found = wait_for(lambda: firing(prometheus).get("BreakerOpen"), 10, "an alert")
+    found = wait_for(lambda: firing(prometheus).get("BreakerOpen"), 15, "an alert")
     assert "BreakerOpen" not in before
     assert found["breaker"] == "landlord"
     assert "ReadinessDown" not in firing(prometheus)
