@@ -6,6 +6,7 @@ heartbeats say.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 PERIOD = 30.0
 PERIODS = 3
@@ -32,24 +33,31 @@ class Sight:
         return max(0.0, (now_ns - self.at_ns) / 1e9)
 
     @property
-    def ran_ns(self) -> int:
-        """Return when a canary was taken last."""
-        return self.at_ns - int((self.ran or 0.0) * 1e9)
+    def silent_ns(self) -> int:
+        """Return when a canary was taken last, or the first one sent if none ever was."""
+        ago = self.waiting if self.ran is None else self.ran
+        return self.at_ns - int((ago or 0.0) * 1e9)
 
 
 def canary_is_late(
-    sight: Sight, *, period: float = PERIOD, periods: int = PERIODS
+    sight: Sight,
+    *,
+    period: float = PERIOD,
+    periods: int = PERIODS,
+    expected: bool = False,
 ) -> bool:
     """Tell whether canaries are sent and none was taken for so many periods.
 
-    False where no worker was ever seen, and while nobody sends: then the silence says
-    nothing of the workers. One that waits was sent a period after the last that ran;
-    after a pause of the sender it is younger, and has that time again.
+    False where no worker was ever seen, unless one is ``expected``, and while nobody
+    sends: then the silence says nothing of the workers. One that waits was sent a
+    period after the last that ran; after a pause of the sender it is younger, and has
+    that time again.
     """
     limit = period * periods
-    if sight.ran is None or sight.waiting is None or sight.sent is None:
+    ran = inf if sight.ran is None and expected else sight.ran
+    if ran is None or sight.waiting is None or sight.sent is None:
         return False
-    return sight.ran > limit and sight.waiting > limit - period and sight.sent <= limit
+    return ran > limit and sight.waiting > limit - period and sight.sent <= limit
 
 
 def sender_is_silent(

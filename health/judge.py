@@ -289,17 +289,17 @@ class Judge:
     def _deaf(self, one: Process, facts: Facts) -> Decision | None:
         """Tell a main that takes nothing from one that is busy.
 
-        A queue that was late before this main began, or before anybody looked, has its
-        time again; and while children are at tasks, what waits only waits its turn.
+        A queue that was late before this main began has its time again, one that nobody
+        watched a period; and while children are at tasks, what waits only waits its turn.
         """
         limit, late = self.limits.deaf, self._late(facts)
         watched = self.limits.void + (facts.now_ns - self._void_until_ns) / 1e9
         idle = _idle(one, facts)
-        if late is None or min(one.up, watched) < limit or idle < limit / PERIODS:
+        if late is None or one.up < limit or min(idle, watched) < limit / PERIODS:
             return None
         evidence: Evidence = {
             "queue": late.queue,
-            "unseen_ms": _ms((facts.now_ns - late.ran_ns) / 1e9),
+            "unseen_ms": _ms((facts.now_ns - late.silent_ns) / 1e9),
             "idle_ms": _ms(idle),
             "depth": late.depth,
         }
@@ -307,7 +307,7 @@ class Judge:
             Act.TERM,
             one,
             Rule.MAIN_DEAF,
-            late.ran_ns,
+            late.silent_ns,
             evidence,
             then_kill=self.limits.terminate,
         )
@@ -318,9 +318,9 @@ class Judge:
             sight
             for sight in facts.sights
             if sight.age(facts.now_ns) <= FRESH_SECONDS
-            and canary_is_late(sight, period=self.limits.deaf / PERIODS)
+            and canary_is_late(sight, period=self.limits.deaf / PERIODS, expected=True)
         ]
-        return max(late, key=lambda sight: sight.ran_ns, default=None)
+        return max(late, key=lambda sight: sight.silent_ns, default=None)
 
     def _child(self, one: Process, slot: SlotReading, facts: Facts) -> Decision | None:
         age = slot.age(facts.now_ns)

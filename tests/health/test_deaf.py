@@ -64,11 +64,10 @@ def test_a_main_whose_canaries_nobody_takes_is_asked_to_end_and_then_made_to():
         make_sight(waiting=None, ran=1),
         make_sight(ran=90),
         make_sight(waiting=59),
-        make_sight(ran=None),
         make_sight(sent=91),
         make_sight(age=8.1),
     ],
-    ids=["taken", "two-and-a-half", "begun-anew", "never-seen", "no-beat", "unasked"],
+    ids=["taken", "two-and-a-half", "begun-anew", "no-beat", "unasked"],
 )
 def test_a_queue_that_is_not_known_to_be_late_accuses_nobody(sight):
     assert decide(sight=sight) == []
@@ -103,14 +102,24 @@ def test_whoever_is_busy_new_or_unknown_is_not_deaf(processes):
     assert decide(*processes) == []
 
 
-def test_a_judge_that_has_looked_for_less_than_three_periods_waits():
-    assert decide(judge=watching(89)) == []
-    assert decided(decide(judge=watching(91))) == [(Rule.MAIN_DEAF, Act.TERM)]
+def test_a_main_that_never_took_any_is_deaf_too_and_restarted_once():
+    judge, sight = watching(), make_sight(ran=None, waiting=95.0)
+
+    found = decide(judge=judge, sight=sight)
+
+    assert decided(found) == [(Rule.MAIN_DEAF, Act.TERM)]
+    assert found[0].since_ns == NOW - 96 * SECOND
+    assert refused(restarted(judge, after=200, ran=None, waiting=295)) == {Why.REPEAT}
 
 
-def test_a_pause_of_the_machine_begins_the_three_periods_anew():
+def test_a_judge_that_has_looked_for_less_than_a_period_waits():
+    assert decide(judge=watching(29)) == []
+    assert decided(decide(judge=watching(31))) == [(Rule.MAIN_DEAF, Act.TERM)]
+
+
+def test_a_pause_of_the_machine_begins_that_period_anew():
     judge, found = watching(), []
-    for second in range(60, 150):
+    for second in range(60, 90):
         now = NOW + second * SECOND
         who = [make_main(now_ns=now), make_child(now_ns=now)]
         told = Facts(now, who, sights=[make_sight(now_ns=now)])
@@ -161,7 +170,7 @@ def test_what_holds_for_every_action_holds_here(changes, why):
 
 
 # -- once ------------------------------------------------------------------------------
-def restarted(judge: Judge, *, after: int, ran: float, queue: str = "celery"):
+def restarted(judge: Judge, *, after: int, ran: float | None, waiting: float = 75.0):
     """Return what is decided so much later, with a new main that listens no better."""
     for second in range(1, after):
         judge.judge(Facts(NOW + second * SECOND))
@@ -170,7 +179,7 @@ def restarted(judge: Judge, *, after: int, ran: float, queue: str = "celery"):
         make_main(now_ns=now, identity=Identity(5000, 1)),
         make_child(now_ns=now, parent=5000),
     ]
-    sight = make_sight(now_ns=now, ran=ran, waiting=ran - 20)
+    sight = make_sight(now_ns=now, ran=ran, waiting=waiting)
     return judge.judge(Facts(now, who, sights=[sight]))
 
 
