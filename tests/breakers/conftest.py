@@ -12,25 +12,16 @@ from rest_framework.test import APIClient
 
 from breakers import fleet
 from tests.breakers.keepers import Deployment
-from tests.ledger.processes import make_site, migrate, new_database
-
-
-@pytest.fixture(scope="session")
-def _migrated(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Migrate once; each deployment copies it."""
-    folder = tmp_path_factory.mktemp("migrated")
-    url = new_database(folder)
-    migrate(make_site(folder, url, role="command"))
-    return url
+from tests.ledger.processes import migrated, new_database
 
 
 @pytest.fixture
-def deploy(tmp_path: Path, _migrated: str) -> Iterator[Callable[..., Deployment]]:
+def deploy(tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
     """Make deployments, without Redis if nothing is said: they meet in the table."""
     with ExitStack() as all_made:
 
         def make(**environ: str) -> Deployment:
-            url = new_database(tmp_path, _migrated)
+            url = new_database(tmp_path, migrated())
             return all_made.enter_context(Deployment(tmp_path, url, **environ))
 
         yield make

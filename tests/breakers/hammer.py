@@ -86,7 +86,10 @@ def fork_all(breaker, until):
 def main():
     logging.disable()
     breaker = get_breaker(
-        "hammered", failure_threshold=5, reset_timeout=1.0, timeout=2.0
+        "hammered",
+        failure_threshold=5,
+        reset_timeout=min(1.0, SECONDS / 12),
+        timeout=2.0,
     )
     breaker.execute(lambda: None)
     started = time.time()

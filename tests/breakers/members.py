@@ -1,16 +1,16 @@
 """Fleets of real processes for tests."""
 
 import json
-import subprocess
-import sys
+import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.nursery import Child, nursery
 from tests.server import wait_for
 
-ROOT = Path(__file__).parents[2]
 FAST = {"failure_threshold": 5, "reset_timeout": 1.0, "timeout": None}
 
 
@@ -18,17 +18,15 @@ FAST = {"failure_threshold": 5, "reset_timeout": 1.0, "timeout": None}
 class Member:
     """A process that obeys."""
 
-    process: subprocess.Popen[str]
+    process: Child
 
     def ask(self, *words: Any) -> None:
         """Send a command and do not wait."""
-        assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(words) + "\n")
         self.process.stdin.flush()
 
     def answer(self) -> Any:
         """Wait for the next answer."""
-        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, "the process ended"
         return json.loads(line)
@@ -42,6 +40,13 @@ class Member:
         """SIGKILL it."""
         self.process.kill()
         self.process.wait()
+
+
+def spawn(until: ExitStack, words: list[str], env: Mapping[str, str]) -> Member:
+    """Start a module that obeys; it is ended with the stack."""
+    process = until.enter_context(nursery().start(["-m", *words], env))
+    until.callback(process.kill)
+    return Member(process)
 
 
 class Dependency:
@@ -78,18 +83,8 @@ class Members(ExitStack):
         ]
 
     def _spawn(self, options: dict[str, Any]) -> Member:
-        command = [sys.executable, "-m", "tests.breakers.member"]
-        process = self.enter_context(
-            subprocess.Popen(
-                [*command, self.url, str(self.folder), json.dumps(options)],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-        self.callback(process.kill)
-        return Member(process)
+        words = ["tests.breakers.member", self.url, str(self.folder)]
+        return spawn(self, [*words, json.dumps(options)], os.environ)
 
     def _wait_ready(self, member: Member) -> Member:
         assert member.answer() == "ready"

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from breakers import fleet, registry
+from integrations import retries
 from integrations.fakes import Fake, fake_service
 from integrations.sessions import close_sessions
 from tests.integrations.services import SERVICES, forget_clients
@@ -22,6 +23,12 @@ def _own_breakers(settings) -> Iterator[None]:
     fleet.use(settings.REDIS_URL)
     forget_clients()
     close_sessions()
+
+
+@pytest.fixture(autouse=True)
+def _quick_tries(monkeypatch) -> None:
+    """Wait between tries, but not as long as in earnest."""
+    monkeypatch.setattr(retries, "WAITS", (0.01, 0.02))
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """The errors of the real SDKs as a plain breaker sees them, and what is imported."""
 
 import os
-import subprocess
-import sys
 
 import httpcore2
 import httpx
@@ -17,7 +15,7 @@ from integrations import openai, stripe, supabase
 from integrations.retries import protected_call
 from integrations.sessions import make_session
 from tests.integrations.services import MESSAGES
-from tests.server import ROOT
+from tests.nursery import nursery
 
 SDKS = (
     "openai",
@@ -85,15 +83,11 @@ def test_an_answer_that_has_no_status_is_no_throttling(start):
 
 def test_no_sdk_is_imported_before_its_first_call():
     environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "fortheweebs.settings"}
-    done = subprocess.run(
-        [sys.executable, "-c", PRINT_SDKS],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-    )
 
-    assert done.stdout.splitlines()[-1:] == ["[]"], done.stderr
+    with nursery().start(["-c", PRINT_SDKS], environ) as process:
+        out, err = process.communicate()
+
+    assert out.splitlines()[-1:] == ["[]"], err
 
 
 def test_keys_come_from_files(tmp_path):
@@ -109,15 +103,10 @@ def test_keys_come_from_files(tmp_path):
         environ[f"{name}_FILE"] = str(tmp_path / name)
     told = f"from fortheweebs import settings as s; print([getattr(s, n) for n in {names!r}])"
 
-    done = subprocess.run(
-        [sys.executable, "-c", told],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-    )
+    with nursery().start(["-c", told], environ) as process:
+        out, _ = process.communicate()
 
-    assert done.stdout.strip() == str([f"secret of {name}" for name in names])
+    assert out.strip() == str([f"secret of {name}" for name in names])
 
 
 def test_a_pool_without_a_free_connection_says_nothing_about_the_service(anywhere):

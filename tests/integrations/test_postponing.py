@@ -11,6 +11,7 @@ from celery.exceptions import Reject
 
 from breakers import CircuitOpenError, get_breaker
 from integrations.postponing import MOST, PatientTask, countdown
+from tests.nursery import nursery
 from tests.server import ROOT, wait_for
 
 WORKER = ("-A", "tests.integrations.celery_app", "worker", "-P", "solo", "-l", "INFO")
@@ -39,7 +40,9 @@ def worker(settings, tmp_path):
 def send(environ: dict[str, str], *names: str) -> None:
     lines = "\n".join(f"deliver.delay({name!r})" for name in names)
     code = f"from tests.integrations.celery_app import deliver\n{lines}"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, check=True)
+    with nursery().start(["-c", code], environ) as process:
+        _, err = process.communicate()
+    assert process.returncode == 0, err
 
 
 def test_a_task_waits_for_its_circuit_without_spending_a_retry(worker):

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from rest_framework.test import APIClient
 
-from tests.ledger.processes import Site, make_site, migrate, new_database
+from tests.ledger.processes import Site, make_site, migrated, new_database
 
 
 def make_user(role: str) -> User:
@@ -40,15 +40,6 @@ def console(db: Any) -> Client:
     return client
 
 
-@pytest.fixture(scope="session")
-def _template(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Migrate once; each site copies it."""
-    folder = tmp_path_factory.mktemp("template")
-    url = new_database(folder)
-    migrate(make_site(folder, url, role="command"))
-    return url
-
-
 @pytest.fixture
-def site(tmp_path: Path, _template: str) -> Site:
-    return make_site(tmp_path, new_database(tmp_path, _template))
+def site(tmp_path: Path) -> Site:
+    return make_site(tmp_path, new_database(tmp_path, migrated()))

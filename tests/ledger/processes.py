@@ -4,17 +4,17 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
-ROOT = Path(__file__).parents[2]
+from tests.nursery import Child, nursery
+
 _SET_UP = "import django; django.setup()\n"
 
 
@@ -25,20 +25,13 @@ class Site:
     env: dict[str, str]
     data: Path
 
-    def start(self, code: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, code: str) -> Child:
         """Start a process that runs the code with Django set up."""
-        return subprocess.Popen(
-            [sys.executable, "-c", _SET_UP + textwrap.dedent(code)],
-            env=self.env,
-            cwd=ROOT,
-            text=True,
-            stdout=subprocess.PIPE,
-            **options,
-        )
+        return nursery().start(["-c", _SET_UP + textwrap.dedent(code)], self.env)
 
     def run(self, code: str) -> str:
         """Run the code to its end and return what it printed, without the log."""
-        with self.start(code, stderr=subprocess.PIPE) as process:
+        with self.start(code) as process:
             out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err[-2000:]
         lines = [line for line in out.splitlines() if '"event": ' not in line]
@@ -46,10 +39,9 @@ class Site:
 
     def manage(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a management command."""
-        command = [sys.executable, "manage.py", *words]
-        return subprocess.run(
-            command, env=self.env, cwd=ROOT, text=True, capture_output=True, timeout=60
-        )
+        with nursery().start(["manage.py", *words], self.env) as process:
+            out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(words, process.returncode or 0, out, err)
 
 
 def make_site(folder: Path, database_url: str, role: str = "worker") -> Site:
@@ -71,6 +63,16 @@ def migrate(site: Site) -> None:
     """Make the tables of a site."""
     done = site.manage("migrate", "-v0")
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@cache
+def migrated() -> str:
+    """Return the URL of a database that is migrated once, for copies."""
+    folder = Path(os.environ["DATA_DIR"]) / "migrated"
+    folder.mkdir()
+    url = new_database(folder)
+    migrate(make_site(folder, url, role="command"))
+    return url
 
 
 def new_database(folder: Path, template: str = "") -> str:
