@@ -22,6 +22,7 @@ from breakers import CallRefusedError, get_breaker, store  # noqa: E402
 from breakers.services import override_breaker  # noqa: E402
 from breakers.store import store as keeper  # noqa: E402
 from ledger import spool  # noqa: E402
+from tests.breakers.obeying import in_child, obey  # noqa: E402
 
 OPTIONS = json.loads(sys.argv[1])
 
@@ -101,21 +102,15 @@ def calls_for(breaker, seconds):
     return {"slowest": slowest, **told}
 
 
-def in_child(breaker, wanted, seconds):
+def child(breaker, wanted, seconds):
     """Fork; the child uses the breaker and tells what it learns of the table."""
-    reader, writer = os.pipe()
-    if os.fork() == 0:
+
+    def learn():
         call(breaker)
         told = wait(breaker, wanted, seconds)
-        told["threads"] = sorted(one.name for one in threading.enumerate())
-        os.write(writer, json.dumps(told).encode())
-        os._exit(0)
-    os.close(writer)
-    print(json.dumps("forked"), flush=True)
-    with os.fdopen(reader) as told:
-        answer = json.load(told)
-    os.wait()
-    return answer
+        return {**told, "threads": sorted(one.name for one in threading.enumerate())}
+
+    return in_child(learn)
 
 
 def override(breaker, mode, seconds=None):
@@ -139,7 +134,7 @@ COMMANDS = {
     "fail": fail,
     "fail_at": fail_at,
     "good": good,
-    "in_child": in_child,
+    "in_child": child,
     "measured": measured,
     "override": override,
     "reset": lambda breaker: breaker.reset("by the code"),
@@ -154,10 +149,7 @@ def main() -> None:
     for name, seconds in json.loads(os.environ.get("SECONDS", "{}")).items():
         setattr(store, name, seconds)
     breaker = get_breaker("search", **OPTIONS)
-    print(json.dumps("ready"), flush=True)
-    for line in sys.stdin:
-        name, *arguments = json.loads(line)
-        print(json.dumps(COMMANDS[name](breaker, *arguments)), flush=True)
+    obey(breaker, COMMANDS)
 
 
 if __name__ == "__main__":

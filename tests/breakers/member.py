@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from breakers import CallRefusedError, CircuitBreaker, on_transition
+from tests.breakers.obeying import in_child, obey, say
 
 FOLDER = Path(sys.argv[2])
 REACHED = os.open(FOLDER / "reached", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -29,7 +30,7 @@ def reach() -> None:
 
 def hang() -> None:
     os.write(REACHED, b".")
-    print(json.dumps("hanging"), flush=True)
+    say("hanging")
     time.sleep(60)
 
 
@@ -104,20 +105,14 @@ def cancel(breaker):
     return asyncio.run(run())
 
 
-def in_child(breaker, states, seconds):
+def child(breaker, states, seconds):
     """Fork; the child uses the breaker and tells what it learns."""
-    reader, writer = os.pipe()
-    if os.fork() == 0:
+
+    def learn():
         breaker.execute(lambda: None)
-        told = wait(breaker, states, seconds)
-        os.write(writer, json.dumps(told).encode())
-        os._exit(0)
-    os.close(writer)
-    print(json.dumps("forked"), flush=True)
-    with os.fdopen(reader) as told:
-        answer = json.load(told)
-    os.wait()
-    return answer
+        return wait(breaker, states, seconds)
+
+    return in_child(learn)
 
 
 def override(breaker, mode, seconds):
@@ -143,7 +138,7 @@ COMMANDS = {
     "cancel": cancel,
     "hammer": hammer,
     "hang": lambda breaker: call(breaker, hang),
-    "in_child": in_child,
+    "in_child": child,
     "now": lambda breaker: time.time(),
     "moves": lambda breaker: MOVES,
     "override": override,
@@ -160,10 +155,7 @@ def main() -> None:
     options = json.loads(sys.argv[3])
     breaker = CircuitBreaker("fleet", redis_url=sys.argv[1] or None, **options)
     breaker.execute(lambda: None)
-    print(json.dumps("ready"), flush=True)
-    for line in sys.stdin:
-        name, *arguments = json.loads(line)
-        print(json.dumps(COMMANDS[name](breaker, *arguments)), flush=True)
+    obey(breaker, COMMANDS)
 
 
 if __name__ == "__main__":
