@@ -6,8 +6,10 @@ import sys
 import time
 
 import pytest
+import redis
 from celery import Celery
 
+from health import canaries
 from health.slots import Role, SlotReading, read_slots
 from tests.health.test_acting import flags, outcome_of, told_of
 from tests.server import Installation, wait_for
@@ -61,10 +63,12 @@ def broker(site: Installation) -> Celery:
     return Celery(broker=url, set_as_current=False)
 
 
-def send(site: Installation, task: str, sign: str) -> None:
-    """Send a task and wait until the child is at it."""
+def send(site: Installation, task: str, sign: str, count: int = 1) -> None:
+    """Send a task, or several at once, and wait until the child is at the first."""
+    (site.data / sign).unlink(missing_ok=True)
     with broker(site) as client:
-        client.send_task(task)
+        for _ in range(count):
+            client.send_task(task)
     wait_for((site.data / sign).exists, 6, task)
 
 
@@ -81,6 +85,23 @@ def test_a_worker_that_ticks_and_takes_nothing_is_restarted(site):
     assert outcome["signals"][0] == "SIGTERM"
     assert outcome["unseen_ms"] > 3000  # of three periods two, if it never took any
     assert "Thread" in outcome["dump"]
+
+
+def test_a_worker_behind_a_long_queue_is_not_deaf(site):
+    worker = site.parts["worker"]
+    send(site, "tests.nap", "napping", 2)
+
+    with redis.Redis.from_url(site.environment["REDIS_URL"]) as client:
+        wait_for(lambda: silence(client) > 7, 15, "a canary that waits its turn")
+
+    assert worker.poll() is None
+    assert told_of(site, worker.pid, "intent", "refused") == []
+
+
+def silence(client: redis.Redis) -> float:
+    """Return for how long no canary was taken."""
+    (sight,) = canaries.look(client, ["celery"])
+    return (sight.at_ns - sight.silent_ns) / 1e9
 
 
 def test_a_frozen_celery_main_is_killed_for_its_supervisor(site):
