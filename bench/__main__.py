@@ -7,7 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHES = ("ledger", "probes", "breakers", "breakers_fleet", "sizes", "units", "celery_probe")
+BENCHES = (
+    "ledger",
+    "probes",
+    "breakers",
+    "breakers_fleet",
+    "sizes",
+    "units",
+    "celery_probe",
+)
 
 
 def run(name: str, flags: list[str]) -> list[str]:

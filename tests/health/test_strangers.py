@@ -268,8 +268,8 @@ def test_a_control_socket_put_in_the_masters_place_kills_nobody(own_site):
     site.start_watchdog(*flags(master_hung=0.5))
     site.start_web(config=FAST)
     path = site.sockets / "gunicorn.ctl"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    path.unlink(missing_ok=True)
+    wait_for(path.exists, 5, "the master's own")
+    path.unlink()
     liar = Liar(path, hang)
     try:
         wait_for_sentence(site, "it belongs to another process")
