@@ -156,9 +156,9 @@ class Child:
         """SIGKILL it."""
         self.send_signal(signal.SIGKILL)
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+    def communicate(self, timeout: float) -> tuple[str, str]:
         """Return what it says until it ends; one that takes longer is killed."""
-        killer = threading.Timer(timeout or 600, self.kill)
+        killer = threading.Timer(timeout, self.kill)
         killer.start()
         try:
             self.stdin.close()
@@ -206,6 +206,14 @@ class Nursery:
         for descriptor in (stdin, stdout, tell):
             os.close(descriptor)
         return Child(status, os.fdopen(to, "w"), os.fdopen(out), errors)
+
+    def run(
+        self, words: list[str], env: Mapping[str, str], seconds: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``python WORDS`` to its end; what takes longer is killed."""
+        with self.start(words, env) as child:
+            out, err = child.communicate(seconds)
+        return subprocess.CompletedProcess(words, child.wait(), out, err)
 
     def close(self) -> None:
         """Let it end: nobody asks any more."""

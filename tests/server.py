@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.nursery import nursery
 from tests.services import start_postgres, start_redis
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -179,13 +180,8 @@ class Installation:
     # -- parts ---------------------------------------------------------------------
     def manage(self, *arguments: str, **environment: str) -> str:
         """Run a management command to its end and return what it said."""
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env={**self.environment, "ROLE": "command", **environment},
-            capture_output=True,
-            text=True,
-        )
+        env = {**self.environment, "ROLE": "command", **environment}
+        done = nursery().run(["manage.py", *arguments], env)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

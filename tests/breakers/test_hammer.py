@@ -22,13 +22,12 @@ def site(tmp_path):
 
 
 def test_each_death_is_one_trip_and_one_reset_for_the_whole_fleet(site):
-    words = ["-m", "tests.breakers.hammer", "8", "4", "8"]
+    words = ["-m", "tests.breakers.hammer", "12", "4", "8"]
 
-    with nursery().start(words, site.env) as process:
-        out, err = process.communicate(timeout=60)
+    done = nursery().run(words, site.env)
 
-    assert process.returncode == 0, err
-    told = json.loads(out.splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
     assert told["artifacts"] == ["breaker_trip", "breaker_reset"] * 2
     assert (told["late"], told["states"]) == (0, ["CLOSED"])
     assert told["verified"] is True

@@ -84,10 +84,9 @@ def test_an_answer_that_has_no_status_is_no_throttling(start):
 def test_no_sdk_is_imported_before_its_first_call():
     environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "fortheweebs.settings"}
 
-    with nursery().start(["-c", PRINT_SDKS], environ) as process:
-        out, err = process.communicate()
+    done = nursery().run(["-c", PRINT_SDKS], environ)
 
-    assert out.splitlines()[-1:] == ["[]"], err
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stderr
 
 
 def test_keys_come_from_files(tmp_path):
@@ -103,10 +102,9 @@ def test_keys_come_from_files(tmp_path):
         environ[f"{name}_FILE"] = str(tmp_path / name)
     told = f"from fortheweebs import settings as s; print([getattr(s, n) for n in {names!r}])"
 
-    with nursery().start(["-c", told], environ) as process:
-        out, _ = process.communicate()
+    done = nursery().run(["-c", told], environ)
 
-    assert out.strip() == str([f"secret of {name}" for name in names])
+    assert done.stdout.strip() == str([f"secret of {name}" for name in names])
 
 
 def test_a_pool_without_a_free_connection_says_nothing_about_the_service(anywhere):

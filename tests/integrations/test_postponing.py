@@ -40,9 +40,7 @@ def worker(settings, tmp_path):
 def send(environ: dict[str, str], *names: str) -> None:
     lines = "\n".join(f"deliver.delay({name!r})" for name in names)
     code = f"from tests.integrations.celery_app import deliver\n{lines}"
-    with nursery().start(["-c", code], environ) as process:
-        _, err = process.communicate()
-    assert process.returncode == 0, err
+    assert nursery().run(["-c", code], environ).returncode == 0
 
 
 def test_a_task_waits_for_its_circuit_without_spending_a_retry(worker):

@@ -31,17 +31,14 @@ class Site:
 
     def run(self, code: str) -> str:
         """Run the code to its end and return what it printed, without the log."""
-        with self.start(code) as process:
-            out, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err[-2000:]
-        lines = [line for line in out.splitlines() if '"event": ' not in line]
+        done = nursery().run(["-c", _SET_UP + textwrap.dedent(code)], self.env)
+        assert done.returncode == 0, done.stderr[-2000:]
+        lines = [line for line in done.stdout.splitlines() if '"event": ' not in line]
         return "\n".join(lines).strip()
 
     def manage(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a management command."""
-        with nursery().start(["manage.py", *words], self.env) as process:
-            out, err = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(words, process.returncode or 0, out, err)
+        return nursery().run(["manage.py", *words], self.env)
 
 
 def make_site(folder: Path, database_url: str, role: str = "worker") -> Site:

@@ -2,25 +2,18 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.nursery import nursery
 
 
 def manage(data: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a management command on a folder of its own."""
     data.mkdir(exist_ok=True)
     kept = {"PATH": os.environ["PATH"], "DATA_DIR": str(data), "SECRET_KEY": "k" * 60}
-    return subprocess.run(
-        [sys.executable, "manage.py", *words],
-        cwd=ROOT,
-        env={**kept, **environ},
-        capture_output=True,
-        text=True,
-    )
+    return nursery().run(["manage.py", *words], {**kept, **environ})
 
 
 @pytest.mark.parametrize(

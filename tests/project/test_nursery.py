@@ -28,17 +28,16 @@ sys.exit(7)
 def test_a_child_has_its_own_environment_and_none_of_our_code():
     env = {"PATH": "/bin", "ROLE": "worker"}
 
-    with nursery().start(["-c", TELL, "more"], env) as process:
-        out, err = process.communicate(timeout=20)
+    done = nursery().run(["-c", TELL, "more"], env)
 
-    told, last = out.splitlines()
+    told, last = done.stdout.splitlines()
     found, words, loaded, folder, name = json.loads(told)
     assert {key: found[key] for key in env} == env
     assert not {"SECRET_KEY", "DATABASE_URL"} & set(found)
     assert (words, loaded, folder, name) == (["-c", "more"], [], str(ROOT), "__main__")
-    assert (process.returncode, last) == (7, "at exit")
+    assert (done.returncode, last) == (7, "at exit")
     # Its streams, and the folder that is listed: nothing of another child's.
-    assert len(err.split()) == 4
+    assert len(done.stderr.split()) == 4
 
 
 def test_a_child_that_is_killed_says_by_what():

@@ -4,13 +4,14 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import connection
+
+from tests.nursery import nursery
 
 ROOT = Path(__file__).resolve().parents[2]
 PRINT = (
@@ -22,13 +23,7 @@ PRINT = (
 def load(tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Load the settings in a process of their own."""
     clean = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path)}
-    return subprocess.run(
-        [sys.executable, "-c", PRINT],
-        cwd=ROOT,
-        env={**clean, **environ},
-        capture_output=True,
-        text=True,
-    )
+    return nursery().run(["-c", PRINT], {**clean, **environ})
 
 
 def values(tmp_path: Path, **environ: str) -> dict:
