@@ -10,7 +10,6 @@ from django.db import connections
 
 from health.counters import empty_counters, forget_process
 from health.dumps import register_dumps
-from health.keeping import keep_tasks
 from health.pulse import own_pulse, start_pulse
 from health.slots import Role
 
@@ -78,7 +77,6 @@ def forget_connections() -> None:
 
 def begin_worker(**_: Any) -> None:
     """Empty the counter files and settle what a child inherits, before the first."""
-    keep_tasks()
     empty_counters("worker")
     gate.register()
     os.register_at_fork(after_in_child=forget_connections)
