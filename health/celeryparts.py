@@ -74,7 +74,10 @@ class LoopSlot:
 class SlotStep(bootsteps.StartStopStep):
     """Tick the worker's slot each second from its event loop."""
 
-    requires = ("celery.worker.components:Timer",)
+    # Of steps without an order Celery's differs from start to start. After the pool is
+    # before it at the end: while main waits for its last tasks nothing ticks, and a slot
+    # would have it killed for that after 30 s.
+    requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
 
     def __init__(self, parent: Any, **options: Any) -> None:
         """Begin with nothing; Celery calls start."""
