@@ -31,9 +31,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+# Of a machine that does other things as well: what takes 4 s alone took 7 with a load of 6.
+PATIENCE = 2.0
+
+
 def wait_for(condition: Callable[[], Any], seconds: float, what: str = "") -> Any:
-    """Wait until a condition is true and return it; fail after so many seconds."""
-    deadline = time.monotonic() + seconds
+    """Wait until a condition is true and return it; fail after twice so many seconds."""
+    deadline = time.monotonic() + PATIENCE * seconds
     while True:
         found = condition()
         if found:
