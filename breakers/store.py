@@ -58,11 +58,13 @@ def merge(mine: Row, theirs: Row, agreed: Row | None, *, said: bool) -> Row:
     That is ``theirs`` itself when there is nothing to write. An override that came into
     the table since we agreed stays, whatever version the circuit has here: nobody who
     acts may lose to a trip of the same moment. ``said``: our own code spoke of overrides
-    since then; only so may one that the table holds be ended from here.
+    since then; only so may one that the table holds be ended from here, or one that was
+    only heard of before any look be put back into a table that has ended it.
     """
     mine = _normal(mine)
     told = not _same_override(theirs, agreed or Row(theirs.name))
-    held = mine if not told and (said or mine.override) else theirs
+    heard = bool(mine.override) and agreed is not None
+    held = mine if not told and (said or heard) else theirs
     ahead, behind = mine.version > theirs.version, mine.version < theirs.version
     circuit = mine if ahead or _opens(mine, theirs) else theirs
     early = agreed is None and mine.version > 0  # something happened before any look
@@ -194,7 +196,10 @@ class Store:
         """Note whether it was the override that was changed here."""
         mine = breaker.circuit.row()
         agreed = self._agreed.get(breaker.name) or BreakerState(name=breaker.name)
-        if not _same_override(_normal(mine), agreed.as_row(timezone.now())):
+        # With an author it is an operator's act, heard of before it was looked for.
+        if not mine.override_by and not _same_override(
+            _normal(mine), agreed.as_row(timezone.now())
+        ):
             self._said[breaker.name] = mine.version
 
     def heard(self, transition: Transition) -> None:

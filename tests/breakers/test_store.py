@@ -167,12 +167,17 @@ UNSEEN = [
     *(("trip", 0), ("close", 0), ("trip", 0), ("act", "disabled")),
     *(("look", 1), ("hear", 1, 0), ("look", 1)),
 ]
+# 1 hears of an act before its first look, and it is ended before that.
+HEARD = [("act", "forced_open"), ("look", 0), ("hear", 1, 0), ("act", "auto")]
+TRIED = [*HEARD[:3], ("close", 1), ("trip", 1), HEARD[3]]
 
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_alone")
 @given(steps=st.lists(STEPS, max_size=14))
 @example(steps=UNSEEN)
+@example(steps=HEARD)
+@example(steps=TRIED)
 @hypothesis.settings(max_examples=80)
 def test_all_agree_in_the_end_and_the_last_act_of_an_operator_stands(steps):
     BreakerState.objects.all().delete()
