@@ -1,5 +1,6 @@
 """Fixtures for the machinery every test may need."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from ledger import spool, triggers
 # Speed is measured in bench/, never in the suite: a busy machine is no failure.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
+# A shell that puts the suite in the background has it ignore SIGINT, and so would every
+# process that a test starts and ends with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

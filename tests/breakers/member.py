@@ -109,7 +109,7 @@ def child(breaker, states, seconds):
     """Fork; the child uses the breaker and tells what it learns."""
 
     def learn():
-        breaker.execute(lambda: None)
+        call(breaker, lambda: None)  # refused, if it is so late that it has heard already
         return wait(breaker, states, seconds)
 
     return in_child(learn)
