@@ -1,6 +1,8 @@
 """Fixtures for the machinery every test may need."""
 
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from django.db import connection
 
 from breakers import store
 from ledger import spool, triggers
+from tests.system import System, wait_for
 
 # Speed is measured in bench/, never in the suite: a busy machine is no failure.
 hypothesis.settings.register_profile("suite", deadline=None, print_blob=True)
@@ -42,6 +45,21 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         ]
         if folders:
             item.add_marker(pytest.mark.xdist_group(min(folders, key=len)))
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[System]:
+    """Run a `make run` for all who say so: xdist_group("system"). SIGTERM ends it whole."""
+    folder = Path(tempfile.mkdtemp(prefix="ftw-run-", dir="/tmp"))
+    one = System(folder / "var")
+    try:
+        yield one.start()
+        ours = one.processes()
+        one.stop(signal.SIGTERM)
+        wait_for(lambda: not any(p.is_running() for p in ours), 1, "all to end")
+    finally:
+        one.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

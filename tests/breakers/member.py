@@ -109,7 +109,8 @@ def child(breaker, states, seconds):
     """Fork; the child uses the breaker and tells what it learns."""
 
     def learn():
-        call(breaker, lambda: None)  # refused, if it is so late that it has heard already
+        # Refused, if it is so late that it has heard already.
+        call(breaker, lambda: None)
         return wait(breaker, states, seconds)
 
     return in_child(learn)

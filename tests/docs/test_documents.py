@@ -2,11 +2,8 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,17 +21,6 @@ PREAMBLE = (
 )
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DOCUMENTS += [ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md")]
-
-
-@pytest.fixture(scope="module")
-def system() -> Iterator[System]:
-    folder = Path(tempfile.mkdtemp(prefix="ftw-docs-", dir="/tmp"))
-    one = System(folder / "var")
-    try:
-        yield one.start()
-    finally:
-        one.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(system: System, command: list[str], stdin: str) -> None:
@@ -75,7 +61,7 @@ PARSERS = [CodeBlockParser(name, shell) for name in ("shell", "sh", "bash", "con
 PARSERS.append(CodeBlockParser("python", python))
 
 
-@pytest.mark.xdist_group("documents")
+@pytest.mark.xdist_group("system")
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_block_of_a_document_runs(system, path):
     document = Sybil(parsers=PARSERS, path=str(ROOT)).parse(path)

@@ -2,13 +2,9 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -40,17 +36,6 @@ curl http://localhost:3001/api/health/metrics
 """
 MARKS = ["success", "bugs", "artifacts", "alive", "ready", "ready", "liveness"]
 MARKS += ["artifacts", "process_uptime_seconds"]
-
-
-@pytest.fixture(scope="module")
-def system() -> Iterator[System]:
-    folder = Path(tempfile.mkdtemp(prefix="ftw-run-", dir="/tmp"))
-    one = System(folder / "var")
-    try:
-        yield one.start()
-    finally:
-        one.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.xdist_group("system")
@@ -104,13 +89,20 @@ def test_a_killed_part_comes_back(system, words):
 
 
 @pytest.mark.xdist_group("system")
-def test_a_second_copy_runs_beside_the_first(system, tmp_path):
+def test_a_second_copy_runs_beside_the_first_and_ctrl_c_leaves_no_process(
+    system, tmp_path
+):
     other = System(tmp_path / "var").start()
+    ours = other.processes()
 
     both = system.get("/api/health/ready")[0], other.get("/api/health/ready")[0]
-    code = other.stop(signal.SIGINT)
+    os.killpg(other.process.pid, signal.SIGINT)
 
+    code = other.process.wait(10)
+    wait_for(lambda: not any(p.is_running() for p in ours), 1, "every process to end")
+    other.stop()
     assert both == (200, 200)
+    assert len(ours) >= 6
     assert code in {0, 2, -signal.SIGINT}
     assert system.get("/api/health/ready")[0] == 200
 
@@ -130,18 +122,6 @@ def test_a_taken_port_is_refused_by_name(system, tmp_path):
     assert code == 1
     assert f"PORT {system.port}" in said
     assert "Traceback" not in said
-
-
-def test_sigterm_leaves_no_process_behind(tmp_path):
-    one = System(tmp_path / "var").start()
-    ours = one.processes()
-
-    os.killpg(one.process.pid, signal.SIGTERM)
-
-    one.process.wait(10)
-    wait_for(lambda: not any(p.is_running() for p in ours), 1, "every process to end")
-    one.stop()
-    assert len(ours) >= 6
 
 
 def test_an_unreachable_database_is_a_sentence_and_exit_1(tmp_path):
