@@ -33,10 +33,14 @@ class Sight:
         return max(0.0, (now_ns - self.at_ns) / 1e9)
 
     @property
+    def silent(self) -> float | None:
+        """Return since when none was taken; if none ever was, since the first was sent."""
+        return self.waiting if self.ran is None else self.ran
+
+    @property
     def silent_ns(self) -> int:
-        """Return when a canary was taken last, or the first one sent if none ever was."""
-        ago = self.waiting if self.ran is None else self.ran
-        return self.at_ns - int((ago or 0.0) * 1e9)
+        """Return when that began."""
+        return self.at_ns - int((self.silent or 0.0) * 1e9)
 
 
 def canary_is_late(

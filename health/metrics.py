@@ -316,7 +316,7 @@ def queue_families(sights: Iterable[Sight], now_ns: int) -> Iterator[Metric]:
     """Yield what was last seen of each queue, its ages carried on to now."""
     age = GaugeMetricFamily(
         "ftw_celery_canary_age_seconds",
-        "Seconds since a worker last took a canary of the queue.",
+        "Seconds since a worker took a canary of the queue, or since the first was sent.",
         labels=["queue"],
     )
     delay = GaugeMetricFamily(
@@ -328,8 +328,8 @@ def queue_families(sights: Iterable[Sight], now_ns: int) -> Iterator[Metric]:
         "ftw_queue_depth", "Tasks that wait for a worker.", labels=["queue"]
     )
     for sight in sights:
-        if sight.ran is not None:
-            age.add_metric([sight.queue], sight.ran + sight.age(now_ns))
+        if sight.silent is not None:
+            age.add_metric([sight.queue], sight.silent + sight.age(now_ns))
         if sight.delay is not None:
             delay.add_metric([sight.queue], sight.delay)
         if sight.age(now_ns) <= DEPTH_SECONDS:

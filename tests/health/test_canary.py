@@ -176,8 +176,15 @@ def test_the_age_goes_on_growing_while_redis_is_away_and_the_depth_is_left_out()
     }
 
 
-def test_a_queue_without_a_worker_has_a_depth_and_no_age():
-    assert values(make_sight(sent=3, waiting=3), after=1) == {"ftw_queue_depth": 0}
+def test_a_queue_whose_canaries_nobody_ever_took_is_as_old_as_the_first():
+    assert values(make_sight(sent=3, waiting=93), after=1) == {
+        "ftw_celery_canary_age_seconds": 94,
+        "ftw_queue_depth": 0,
+    }
+
+
+def test_a_queue_that_no_canary_was_sent_through_has_a_depth_and_no_age():
+    assert values(make_sight(), after=1) == {"ftw_queue_depth": 0}
 
 
 def test_every_queue_has_an_entry_that_marks_its_canary_when_it_is_sent(
