@@ -215,8 +215,11 @@ def test_the_network_policy_lets_in_the_two_ports_alone():
     into = [port["port"] for rule in policy["ingress"] for port in rule["ports"]]
     assert into == [int(CONFIG["PORT"]), int(CONFIG["PROBE_PORT"])]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    everywhere = policy["egress"][1]["to"][0]["ipBlock"]
-    assert everywhere["except"] == ["169.254.0.0/16"]
+    everywhere = [to["ipBlock"] for to in policy["egress"][1]["to"]]
+    assert {block["cidr"]: block["except"] for block in everywhere} == {
+        "0.0.0.0/0": ["169.254.0.0/16"],
+        "::/0": ["fe80::/10", "fd00:ec2::/32", "fd20:ce::/32"],
+    }
 
 
 def test_every_pod_may_ask_what_the_settings_name():
