@@ -24,6 +24,7 @@ from breakers.models import BreakerState
 from breakers.options import make_options
 from breakers.services import AUTO, BreakerFacts
 from breakers.states import WORST_FIRST, CircuitState
+from breakers.traffic import BUCKET, DAY, Calls, bucket_of, latest, series
 from ledger.acts import LONGEST_REASON
 from ledger.kinds import ArtifactType
 from ledger.models import Artifact
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 else:
     AnyAdmin = admin.ModelAdmin
 
-DAY = timedelta(hours=24)
+HOUR = timedelta(hours=1)
 MOMENTS = 200
 LAST_OPENS = 10
 KINDS = (
@@ -53,6 +54,19 @@ class Line:
     trial_in: float | None
     spans: list[Span]
     acts: list[Act]
+    latest: Calls | None
+    points: list[Calls | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """The day of one breaker, five minutes a point, and its hours as numbers."""
+
+    name: str
+    points: list[Calls | None]
+    most: float
+    hours: list[tuple[datetime, datetime, Calls | None]]
+    spans: list[Span]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +125,7 @@ class BreakerAdmin(AnyAdmin):
     def detail(self, request: HttpRequest, name: str) -> HttpResponse:
         """Show one breaker: a day, its options, its last opens and who tripped."""
         self._check(request, "view_breakerstate")
-        facts = _facts(name)
+        facts = _facts(name, traffic=True)
         now = timezone.now()
         moments = [one for one in _moments(name) if one.breaker == name]
         context = self.admin_site.each_context(request) | {
@@ -119,6 +133,7 @@ class BreakerAdmin(AnyAdmin):
             "opts": self.opts,
             "now": now,
             "line": self._line(request, facts, moments, now),
+            "chart": _chart(facts, spans_of(moments), now),
             "options": _options(name),
             "opens": openings(moments, now=now, most=LAST_OPENS),
         }
@@ -188,7 +203,7 @@ class BreakerAdmin(AnyAdmin):
             by_name[moment.breaker].append(moment)
         lines = [
             self._line(request, facts, by_name[facts.name], now)
-            for facts in services.list_breakers()
+            for facts in services.list_breakers(traffic=True)
         ]
         lines.sort(key=lambda line: WORST_FIRST.index(line.facts.state))
         context = self.admin_site.each_context(request) | {
@@ -197,6 +212,7 @@ class BreakerAdmin(AnyAdmin):
             "now": now,
             "lines": lines,
             "opened": opened,
+            **_touched(lines, opened, now),
             "opens": openings(moments, now=now, most=LAST_OPENS),
             "done": _done(request),
         }
@@ -227,6 +243,8 @@ class BreakerAdmin(AnyAdmin):
                 overrides=_may(user, "override_breaker"),
                 resets=_may(user, "reset_breaker"),
             ),
+            latest=latest(facts.traffic, now),
+            points=series(facts.traffic, now=now, each=2 * BUCKET),
         )
 
     def _check(self, request: HttpRequest, permission: str) -> None:
@@ -241,11 +259,46 @@ def _may(user: Any, permission: str) -> bool:
     return f"breakers.{permission}" in user.get_group_permissions()
 
 
-def _facts(name: str) -> BreakerFacts:
+def _facts(name: str, *, traffic: bool = False) -> BreakerFacts:
     try:
-        return services.get_breaker_row(name)
+        return services.get_breaker_row(name, traffic=traffic)
     except UnknownBreakerError as error:
         raise Http404(str(error)) from None
+
+
+def _chart(facts: BreakerFacts, spans: list[Span], now: datetime) -> Chart:
+    points = series(facts.traffic, now=now)
+    start = bucket_of(now) - DAY
+    hours = series(facts.traffic, now=now, each=HOUR)
+    return Chart(
+        name=facts.name,
+        points=points,
+        most=max((one.per_minute for one in points if one), default=0),
+        hours=[
+            (start + place * HOUR, start + (place + 1) * HOUR, calls)
+            for place, calls in enumerate(hours)
+        ],
+        spans=spans,
+    )
+
+
+def _touched(
+    lines: list[Line], opened: Opened | None, now: datetime
+) -> dict[str, object]:
+    """Return the chart of the breaker to be acted on, and how much it is called.
+
+    One that is open is called no more: what counts is the rate before.
+    """
+    if opened is None or not opened.review:
+        return {}
+    line = next(line for line in lines if line.facts.name == opened.name)
+    facts = line.facts
+    before = facts.opened_at if facts.circuit_state != CircuitState.CLOSED else None
+    return {
+        "chart": _chart(facts, line.spans, now),
+        "usual": latest(facts.traffic, before or now),
+        "before": before,
+    }
 
 
 def _options(name: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The breakers app."""
 
+import atexit
 from typing import Any
 
 from celery import signals
@@ -31,6 +32,7 @@ class BreakersConfig(AppConfig):
         pulse.at_join(measures.join)
         pulse.at_fork(measures.forked)
         pulse.each_second(measures.flush)
+        atexit.register(_drain)
         signals.worker_process_shutdown.connect(_drain, weak=False)
 
 
@@ -48,7 +50,7 @@ def _configure() -> None:
 
 
 def _drain(**_: Any) -> None:
-    """Write what is left: Celery's children end without atexit."""
+    """Count, then write what is left: Celery's children end without atexit."""
     from breakers.metrics import measures
     from breakers.store import store
 

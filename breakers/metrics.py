@@ -1,11 +1,10 @@
-"""What breakers count, for Prometheus: totals of calls once a second, changes at once.
+"""What breakers count, for Prometheus and the charts: totals of calls once a second, changes at once.
 
 In web and worker processes prometheus_client counts into files that the probe port
 merges. A counter there costs 66 to 128 ns a step, five times a guarded call, so the
 calls are added up by the breaker and written as differences.
 """
 
-import atexit
 import threading
 from collections.abc import Mapping
 
@@ -14,6 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from breakers import registry
 from breakers.guard import CircuitBreaker
 from breakers.states import CircuitState, Transition
+from breakers.tally import tally
 
 # An open circuit is tried after reset_timeout, at most after ten times that.
 OPEN_TIMES = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
@@ -73,6 +73,7 @@ class Measures:
                 for outcome, total in counts.items():
                     if more := total - before[outcome]:
                         self.calls.labels(breaker.name, outcome).inc(more)
+                        tally.count(breaker.name, outcome, more)
                 for seconds in breaker.durations():
                     self.durations.labels(breaker.name).observe(seconds)
 
@@ -98,4 +99,3 @@ def _word(state: CircuitState) -> str:
 
 
 measures = Measures()
-atexit.register(measures.flush)

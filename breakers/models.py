@@ -1,9 +1,13 @@
-"""One row a breaker: what the fleet agreed on, and an operator's override of it."""
+"""One row a breaker: what the fleet agreed on, and an operator's override of it.
 
+Beside it the sums of its calls in the last day, five minutes a row.
+"""
+
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from django.db import models
+from django.db import connection, models
 
 from breakers.states import CircuitState, Row
 
@@ -45,6 +49,34 @@ class BreakerStateQuerySet(models.QuerySet["BreakerState"]):
         """Return those that are open, on trial too."""
         return self.filter(state=StoredState.OPEN)
 
+    def with_traffic(
+        self, since: datetime, *, name: str = ""
+    ) -> Iterator["BreakerState"]:
+        """Return all, or one, with the sums of their calls in one query.
+
+        One that has sums and no row, since it never opened, comes as a row of nothing.
+        """
+        quote, own = connection.ops.quote_name, BreakerState._meta
+        sums = BreakerTraffic._meta
+        state, traffic = quote(own.db_table), quote(sums.db_table)
+        columns = ", ".join(f"s.{quote(field.attname)}" for field in own.fields[1:])
+        join = "string_agg" if connection.vendor == "postgresql" else "group_concat"
+        statement = f"""
+            SELECT n.name, {columns}, (
+                SELECT {join}(CAST(at AS text) || '|' || calls || '|' || failed, ',')
+                FROM {traffic} WHERE name = n.name AND at >= %s
+            ) AS traffic
+            FROM (SELECT name FROM {state} UNION SELECT name FROM {traffic}) n
+            LEFT JOIN {state} s ON s.name = n.name
+            WHERE %s IN ('', n.name)
+        """  # noqa: S608 - names of the models
+        start = sums.get_field("at").get_db_prep_value(since, connection)
+        found: Any
+        for found in self.raw(statement, [start, name]):
+            row = BreakerState(name=found.name) if found.version is None else found
+            row.traffic = found.traffic
+            yield row
+
 
 class BreakerState(models.Model):
     """The truth about one breaker; processes adopt the newer version."""
@@ -71,6 +103,8 @@ class BreakerState(models.Model):
     override_by = models.CharField(max_length=NAME_LENGTH, default="", blank=True)
     override_until = models.DateTimeField(null=True, blank=True)
     updated_at = models.DateTimeField()
+    # Filled by `with_traffic`: the sums of the calls, packed.
+    traffic: str | None = None
 
     objects = BreakerStateQuerySet.as_manager()
 
@@ -134,6 +168,23 @@ class BreakerState(models.Model):
             last_error=self.last_error,
             **override,
         )
+
+
+class BreakerTraffic(models.Model):
+    """The calls of one breaker in five minutes: a chart, nothing is decided by it."""
+
+    pk = models.CompositePrimaryKey("name", "at")
+    name = models.CharField(max_length=NAME_LENGTH)
+    at = models.DateTimeField()
+    calls = models.PositiveIntegerField()
+    failed = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        """Name the breaker and the five minutes."""
+        return f"{self.name} at {self.at:%Y-%m-%d %H:%M}"
 
 
 def _until(end: datetime | None, now: datetime) -> float:

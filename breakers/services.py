@@ -1,7 +1,7 @@
 """What an operator sees of breakers and does to them: list, override, reset."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from breakers.models import BreakerState, OverrideMode, StoredState, circuit_col
 from breakers.options import Options, check_name, make_options
 from breakers.states import CircuitState, Override
 from breakers.store import store
+from breakers.traffic import DAY, Calls, bucket_of, unpack
 from ledger.acts import is_long, wrong_end, wrong_reason
 from ledger.models import Artifact
 from ledger.services import ArtifactType, Source, record
@@ -46,7 +47,8 @@ class BreakerFacts:
     """What is known of a breaker at one moment.
 
     ``state`` is the override while there is one; ``circuit_state`` is what lies below.
-    ``failures`` are those this process saw within its window.
+    ``failures`` are those this process saw within its window. ``traffic`` are the sums
+    of the last day, where they were asked for.
     """
 
     name: str
@@ -62,18 +64,23 @@ class BreakerFacts:
     trips: int
     last_error: str
     updated_at: datetime | None
+    traffic: Mapping[datetime, Calls] = field(default_factory=dict)
 
 
 # -- Reading -----------------------------------------------------------------------
-def list_breakers() -> list[BreakerFacts]:
+def list_breakers(*, traffic: bool = False) -> list[BreakerFacts]:
     """Return every breaker that is known, by name; one query."""
     now = timezone.now()
-    rows = {row.name: row for row in BreakerState.objects.all()}
-    names = sorted({*rows, *_known_here()})
+    read: Iterable[BreakerState] = BreakerState.objects.all()
+    if traffic:
+        read = _with_traffic(now)
+    rows = {row.name: row for row in read}
+    stored = {row.name for row in rows.values() if row.updated_at}
+    names = sorted({*stored, *_known_here()})
     return [_facts(_newest(rows.get(name), name, now), now) for name in names]
 
 
-def get_breaker_row(name: str) -> BreakerFacts:
+def get_breaker_row(name: str, *, traffic: bool = False) -> BreakerFacts:
     """Return one breaker; one query.
 
     Raises:
@@ -81,10 +88,15 @@ def get_breaker_row(name: str) -> BreakerFacts:
     """
     now = timezone.now()
     _check_name(name)
-    row = BreakerState.objects.filter(pk=name).first()
-    if row is None and name not in _known_here():
+    one = BreakerState.objects.filter(pk=name)
+    row = next(_with_traffic(now, name), None) if traffic else one.first()
+    if (row is None or not row.updated_at) and name not in _known_here():
         raise UnknownBreakerError(name, _all_names())
     return _facts(_newest(row, name, now), now)
+
+
+def _with_traffic(now: datetime, name: str = "") -> Iterator[BreakerState]:
+    return BreakerState.objects.with_traffic(bucket_of(now) - DAY, name=name)
 
 
 def _known_here() -> set[str]:
@@ -132,6 +144,7 @@ def _facts(row: BreakerState, now: datetime) -> BreakerFacts:
         trips=row.trips,
         last_error=row.last_error,
         updated_at=row.updated_at,
+        traffic=unpack(row.traffic),
     )
 
 

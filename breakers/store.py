@@ -6,7 +6,6 @@ all rows; newer ones are adopted, and what the table does not have yet is writte
 condition that nobody changed the row meanwhile.
 """
 
-import atexit
 import logging
 import threading
 import time
@@ -30,6 +29,7 @@ from breakers.models import (
     override_columns,
 )
 from breakers.states import ENDED, CircuitState, Row, Transition
+from breakers.tally import tally
 from ledger.services import ArtifactType, Source, record
 from ledger.waits import database_wait
 
@@ -228,8 +228,10 @@ class Store:
     def drain(self, seconds: float = DRAIN) -> None:
         """Wait until everything is written, at most so long: the process ends."""
         end = time.monotonic() + seconds
+        tally.hurry()
         while self._running and not self._away and time.monotonic() < end:
-            if not any(map(self.is_ahead, registry.all_breakers())):
+            ahead = any(map(self.is_ahead, registry.all_breakers()))
+            if not ahead and not tally.waits:
                 return
             self.wake()
             time.sleep(0.01)
@@ -238,6 +240,7 @@ class Store:
         """Begin anew in a child, and leave the parent's connections alone."""
         if self._running:
             _forget_connections()
+        tally.forked()
         self._begin()
 
     # -- The thread ----------------------------------------------------------------
@@ -259,6 +262,7 @@ class Store:
         """Look once; tell whether the database answered."""
         try:
             self.look()
+            tally.write()
         except Exception as error:
             if not isinstance(error, AWAY):
                 logger.exception("breakers_store_failed")
@@ -338,7 +342,6 @@ def _close_connections() -> None:
 
 
 store = Store()
-atexit.register(store.drain)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Protocol
 
 HOUR = timedelta(hours=1)
@@ -86,6 +87,59 @@ def stripes(
             wide = max(2.0, (end - start) / unit - left)
             found.append(Stripe(min(left, width - 2.0), wide, span.kind))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Paths of one series: what is known, where nothing is, the area of the bad part."""
+
+    line: str
+    gaps: str
+    area: str
+
+
+class Rate(Protocol):
+    """How often something happened, and went wrong."""
+
+    @property
+    def per_minute(self) -> float:
+        """How often it happened."""
+
+    @property
+    def failed_per_minute(self) -> float:
+        """How often it went wrong."""
+
+
+def most_of(points: Iterable[Rate | None]) -> float:
+    """Return the highest rate."""
+    return max((point.per_minute for point in points if point), default=0)
+
+
+def trace(points: Sequence[Rate | None], *, width: int, top: int, base: int) -> Trace:
+    """Draw a series from 0; it stops where nothing is known and starts again."""
+    step = width / max(len(points), 1)
+    unit = (base - top) / (most_of(points) or 1)
+    line, gaps, area, at = "", "", "", 0
+    for missing, group in groupby(points, key=lambda point: point is None):
+        run = list(group)
+        known = [point for point in run if point]
+        if missing:
+            gaps += f"M{at * step:g} {base}H{(at + len(run)) * step:g}"
+        else:
+            line += _run([base - unit * one.per_minute for one in known], at, step)
+        if any(one.failed_per_minute for one in known):
+            heights = [base - unit * one.failed_per_minute for one in known]
+            area += f"{_run(heights, at, step)}V{base}H{at * step:g}Z"
+        at += len(run)
+    return Trace(line, gaps, area)
+
+
+def _run(heights: Sequence[float], first: int, step: float) -> str:
+    """Join neighbours from the edge of the first to the edge of the last."""
+    path = f"M{first * step:g} {heights[0]:.1f}"
+    for place, height in enumerate(heights, first):
+        path += f"L{(place + 0.5) * step:g} {height:.1f}"
+    return f"{path}H{(first + len(heights)) * step:g}"
 
 
 def per_hour(moments: Iterable[datetime], *, now: datetime, hours: int) -> list[int]:

@@ -88,30 +88,84 @@ def spark(values: Sequence[int], label: str, loud_from: int = 0) -> SafeString:
 
 
 @register.simple_tag
-def lane(
-    spans: Sequence[charts.Lasting], now: datetime, label: str, *, big: bool = False
+def day(
+    points: Sequence[charts.Rate | None],
+    spans: Sequence[charts.Lasting],
+    now: datetime,
+    label: str,
 ) -> SafeString:
-    """Draw when something lasted in the last day: a band in a row, or a wide one."""
-    width, height, shown, tall = (576, 100, "100%", 96) if big else (144, 6, "112", 6)
-    bars = format_html_join(
+    """Draw the last day in a row: how often, and below it when something lasted."""
+    drawn = charts.trace(points, width=144, top=1, base=18)
+    return format_html(
+        '<svg class="k" viewBox="0 0 144 24" width="112" height="24"'
+        ' preserveAspectRatio="none" role="img" aria-label="{}">{}{}</svg>',
+        label,
+        _paths(drawn),
+        _bars(spans, now, width=144, y=21, height=3),
+    )
+
+
+@register.simple_tag
+def big_day(
+    points: Sequence[charts.Rate | None],
+    spans: Sequence[charts.Lasting],
+    now: datetime,
+    label: str,
+) -> SafeString:
+    """Draw the last day over the whole width, with its times below."""
+    drawn = charts.trace(points, width=576, top=2, base=98)
+    hours = [f"{now - timedelta(hours=back):%H:%M}" for back in (24, 18, 12, 6)]
+    times = format_html_join(
+        " ", '<span class="r">{}</span>', ((one,) for one in (*hours[1:], "now"))
+    )
+    return format_html(
+        '<svg class="k" viewBox="0 0 576 100" width="100%" height="96"'
+        ' preserveAspectRatio="none" role="img" aria-label="{}"><title>{}</title>'
+        '<path d="M0 2H576M0 50H576M0 98H576" {} stroke-opacity=".25"/>'
+        '<g fill-opacity=".15">{}</g>{}{}{}</svg>'
+        '<p class="bar q"><span>{}</span> {}</p>',
+        label,
+        label,
+        _STROKE,
+        _bars(spans, now, width=576, y=0, height=100),
+        _bars(spans, now, width=576, y=96, height=4),
+        _area(drawn),
+        _paths(drawn),
+        hours[0],
+        times,
+    )
+
+
+_STROKE = SafeString(
+    'fill="none" stroke="currentColor" vector-effect="non-scaling-stroke"'
+)
+
+
+def _paths(drawn: charts.Trace) -> SafeString:
+    """Draw what is known as a line, and a dotted base where nothing is."""
+    return format_html(
+        '<path d="{}" {}/><path d="{}" {} stroke-dasharray="2 3"/>',
+        drawn.line,
+        _STROKE,
+        drawn.gaps,
+        _STROKE,
+    )
+
+
+def _area(drawn: charts.Trace) -> SafeString:
+    return format_html('<path class="fail" d="{}"/>', drawn.area)
+
+
+def _bars(
+    spans: Sequence[charts.Lasting], now: datetime, *, width: int, y: int, height: int
+) -> SafeString:
+    return format_html_join(
         "",
-        '<rect class="{}" x="{}" y="0" width="{}" height="{}"/>',
+        f'<rect class="{{}}" x="{{}}" y="{y}" width="{{}}" height="{height}"/>',
         (
-            (stripe.kind, f"{stripe.x:.1f}", f"{stripe.width:.1f}", height)
+            (stripe.kind, f"{stripe.x:.1f}", f"{stripe.width:.1f}")
             for stripe in charts.stripes(spans, now=now, width=width)
         ),
-    )
-    line = format_html('<path d="M0 {0}H{1}" stroke="currentColor"/>', height, width)
-    return format_html(
-        '<svg class="k" viewBox="0 0 {} {}" width="{}" height="{}"'
-        ' preserveAspectRatio="none" role="img" aria-label="{}">{}{}</svg>',
-        width,
-        height,
-        shown,
-        tall,
-        label,
-        line,
-        bars,
     )
 
 
@@ -164,7 +218,7 @@ def when(
 
 
 @register.filter
-def number(value: int | None) -> str:
+def number(value: float | None) -> str:
     """Write a count with commas."""
     return "" if value is None else f"{value:,}"
 

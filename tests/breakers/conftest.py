@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.auth.models import Group, User
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from breakers import fleet
+from breakers.traffic import MINUTE, bucket_of
 from tests.breakers.keepers import Deployment
 from tests.ledger.processes import migrated, new_database
 
@@ -62,3 +65,10 @@ def _switching() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def _mid_bucket() -> Iterator[None]:
+    """Let no bucket of five minutes end during the test."""
+    with time_machine.travel(bucket_of(timezone.now()) + 2 * MINUTE):
+        yield

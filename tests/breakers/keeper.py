@@ -1,7 +1,7 @@
 """One process of a deployment, Django and all: obeys a line of JSON at a time.
 
 ``python -m tests.breakers.keeper OPTIONS`` in a site's environment. It guards one
-dependency, ``search``, that fails when told to. ``SECONDS`` shorten the store's.
+dependency, ``search``, that fails when told to. ``SECONDS`` shorten the database thread's.
 """
 
 import json
@@ -18,7 +18,7 @@ django.setup()
 
 from django.utils import timezone  # noqa: E402
 
-from breakers import CallRefusedError, get_breaker, store  # noqa: E402
+from breakers import CallRefusedError, get_breaker, store, tally  # noqa: E402
 from breakers.services import override_breaker  # noqa: E402
 from breakers.store import store as keeper  # noqa: E402
 from ledger import spool  # noqa: E402
@@ -147,7 +147,7 @@ COMMANDS = {
 def main() -> None:
     logging.disable()
     for name, seconds in json.loads(os.environ.get("SECONDS", "{}")).items():
-        setattr(store, name, seconds)
+        setattr(tally if name == "EVERY" else store, name, seconds)
     breaker = get_breaker("search", **OPTIONS)
     obey(breaker, COMMANDS)
 

@@ -66,7 +66,17 @@ class Deployment(ExitStack):
 
     def row(self) -> dict[str, Any]:
         """Return the row of the breaker, or nothing."""
-        sql = "SELECT * FROM breakers_breakerstate WHERE name = 'search'"
+        return self._one("SELECT * FROM breakers_breakerstate WHERE name = 'search'")
+
+    def traffic(self) -> tuple[int, int]:
+        """Return how many calls of the breaker are in the table, and failed ones."""
+        told = self._one(
+            "SELECT sum(calls) AS calls, sum(failed) AS failed"
+            " FROM breakers_breakertraffic WHERE name = 'search'"
+        )
+        return told["calls"] or 0, told["failed"] or 0
+
+    def _one(self, sql: str) -> dict[str, Any]:
         url = self.site.env["DATABASE_URL"]
         if url.startswith("sqlite"):
             connection: Any = sqlite3.connect(url.removeprefix("sqlite:///"))

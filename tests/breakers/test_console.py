@@ -9,7 +9,8 @@ from django.test import Client
 from django.utils import timezone
 
 from breakers.lanes import Moment, openings, spans_of
-from breakers.models import BreakerState
+from breakers.models import BreakerState, BreakerTraffic
+from breakers.traffic import BUCKET, bucket_of
 from ledger.models import Artifact
 from ledger.services import record
 
@@ -72,11 +73,65 @@ def test_the_page_costs_five_queries_at_most(enter, django_assert_max_num_querie
         record(
             type="breaker_trip", source="circuit_breaker", subject=f"breaker:b{number}"
         )
+        call(f"b{number}", back=number, calls=7)
 
     with django_assert_max_num_queries(5):
         client.get(PAGE)
     with django_assert_max_num_queries(5):
         client.get(f"{PAGE}-/b1/")
+
+
+def call(name, *, back, calls, failed=0):
+    at = bucket_of(timezone.now()) - back * BUCKET
+    BreakerTraffic.objects.create(name=name, at=at, calls=calls, failed=failed)
+
+
+@pytest.mark.usefixtures("_mid_bucket")
+def test_the_list_says_calls_and_failures_and_draws_what_is_known(enter):
+    for name in ("few", "many", "held"):
+        make_row(name, override="disabled" if name == "held" else "")
+        call(name, back=30, calls=60)
+    make_row("silent")
+    call("few", back=1, calls=10, failed=8)
+    call("many", back=1, calls=100_000, failed=400)
+
+    text = enter("viewer").get(PAGE).text
+
+    assert "8 of 10 " in text
+    assert "0.4 % " in text
+    assert "not counted" in text
+    assert text.count('viewBox="0 0 144 24"') == 3
+    assert "few: calls, open or held in the last 24 h" in text
+
+
+@pytest.mark.usefixtures("_mid_bucket")
+def test_the_detail_draws_a_day_with_its_failures_and_its_numbers(enter):
+    make_row("openai")
+    call("openai", back=2, calls=3000, failed=50)
+
+    text = enter("viewer").get(f"{PAGE}-/openai/").text
+
+    assert "most 600" in text
+    assert 'viewBox="0 0 576 100"' in text
+    assert 'class="fail" d="M' in text
+    assert ">3,000<" in text
+    assert text.count("no data") == 23
+
+
+@pytest.mark.usefixtures("_mid_bucket")
+def test_the_review_says_how_many_calls_it_touches(enter):
+    make_row("calm", version=1)
+    open_row()
+    call("calm", back=1, calls=5000)
+    call("openai", back=6, calls=5000)  # which opened 29 minutes ago
+    client = enter("operator")
+
+    before = act(client, "forced_open", version=3, step="review").text
+    calm = act(client, "disabled", "calm", version=1, step="review").text
+
+    assert "calls/min (before it opened) get the fallback. Every process ref" in before
+    assert "calls/min. Every process lets every call through" in calm
+    assert 'viewBox="0 0 576 100"' in before
 
 
 def test_the_stock_address_of_the_list_leads_to_the_page(enter):

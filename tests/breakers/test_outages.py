@@ -13,7 +13,7 @@ from tests.server import Installation, wait_for
 
 TRIP, RESET = ["breaker_trip", "OPEN"], ["breaker_reset", "CLOSED"]
 # A wait on a hung database ends after this; the next look comes two seconds later.
-SECONDS = '{"DATABASE_WAIT": 0.5, "RETRY": 0.5}'
+SECONDS = '{"DATABASE_WAIT": 0.5, "RETRY": 0.5, "EVERY": 0.2}'
 # Far below any wait on a database, far above a busy machine's hiccup.
 AT_ONCE = 0.4
 
@@ -75,6 +75,20 @@ def test_with_a_hung_database_breakers_open_try_and_close_and_tell_it_later(
 
     assert deployment.wait_for_row(5, version=2)["state"] == "CLOSED"
     told_by(deployment, TRIP, RESET)
+
+
+def test_what_was_called_meanwhile_is_in_the_chart_once(server, deploy):
+    deployment = deploy()
+    member = deployment.start()
+    server.stop_postgres()
+
+    told = member.do("calls_for", 1.5)
+    failed = len(member.do("fail", 3))
+    server.resume_services()
+
+    # One more to agree with the table before.
+    every = told["ok"] + failed + 1
+    wait_for(lambda: deployment.traffic() == (every, failed), 9, "the sums")
 
 
 def test_a_database_that_is_away_from_the_start_is_told_when_it_comes(server, deploy):

@@ -4,12 +4,14 @@ Run inside the installation: `manage.py shell -c "from tests.browser import seed
 """
 
 import datetime as dt
+import math
 
 from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from knox.models import AuthToken
 
-from breakers.models import BreakerState
+from breakers.models import BreakerState, BreakerTraffic
+from breakers.traffic import BUCKET, DAY, bucket_of
 from bugfixer.models import Bug, Report, Severity, Status
 from health.models import Instance
 from ledger.models import Leaf
@@ -115,6 +117,22 @@ def breakers() -> None:
     )
 
 
+def traffic() -> None:
+    """Make a day of calls: a wave by the hour, failures, a gap, and one that ended."""
+    running = bucket_of(timezone.now())
+    for name, most in (("openai", 2400), ("webhooks", 60), ("supabase", 9500)):
+        for back in range(DAY // BUCKET):
+            wave = 0.6 + 0.4 * math.sin(back / 46) + 0.03 * math.sin(back * 1.7)
+            calls = round(most * wave)
+            failed = calls // 3 if name == "openai" and 6 <= back < 9 else calls // 900
+            if name == "openai" and back < 6:
+                calls = failed = 0
+            if name == "supabase" and 40 <= back < 60:
+                continue
+            at = running - back * BUCKET
+            BreakerTraffic.objects.create(name=name, at=at, calls=calls, failed=failed)
+
+
 def artifacts() -> None:
     """Record one artifact of every type; all but the last are sequenced."""
     known = list(ArtifactType)
@@ -140,4 +158,5 @@ people()
 instances()
 bugs()
 breakers()
+traffic()
 artifacts()

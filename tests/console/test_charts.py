@@ -1,9 +1,12 @@
+import re
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fortheweebs.charts import per_hour, spark
+from breakers.traffic import Calls
+from fortheweebs.charts import per_hour, spark, trace
 
 NOW = datetime(2026, 11, 24, 3, 41, tzinfo=UTC)
 
@@ -39,3 +42,40 @@ def test_moments_are_counted_by_the_hour_and_those_outside_are_not():
     counts = per_hour(moments, now=NOW, hours=24)
 
     assert (counts[-1], counts[0], sum(counts)) == (2, 1, 3)
+
+
+def rates(*calls):
+    return [None if one is None else Calls(*one, 1.0) for one in calls]
+
+
+def test_a_series_stops_where_nothing_is_known_and_starts_again():
+    drawn = trace(rates((4, 0), None, None, (2, 0), (0, 0)), width=10, top=1, base=9)
+
+    assert drawn.line == "M0 1.0L1 1.0H2M6 5.0L7 5.0L9 9.0H10"
+    assert drawn.gaps == "M2 9H6"
+    assert drawn.area == ""
+
+
+def test_what_failed_is_an_area_on_the_scale_of_all():
+    drawn = trace(rates((4, 2), (4, 0)), width=4, top=1, base=9)
+
+    assert drawn.area == "M0 5.0L1 5.0L3 9.0H4V9H0Z"
+
+
+def test_nothing_known_is_one_gap():
+    drawn = trace(rates(None, None), width=4, top=1, base=9)
+
+    assert (drawn.line, drawn.gaps, drawn.area) == ("", "M0 9H4", "")
+
+
+@given(
+    st.lists(st.none() | st.tuples(st.integers(0, 10**6), st.just(0)), max_size=50),
+)
+def test_no_line_leaves_the_view_box(calls):
+    drawn = trace(rates(*calls), width=100, top=1, base=18)
+
+    numbers = re.findall(r"[ML][\d.]+ ([\d.]+)", drawn.line)
+    assert all(1 <= float(number) <= 18 for number in numbers)
+    assert drawn.line.count("M") + drawn.gaps.count("M") == len(
+        list(groupby(calls, key=lambda one: one is None))
+    )
