@@ -155,7 +155,7 @@ def main() -> None:
     on_transition(lambda move: MOVES.append([move.old, move.new, move.adopted]))
     options = json.loads(sys.argv[3])
     breaker = CircuitBreaker("fleet", redis_url=sys.argv[1] or None, **options)
-    breaker.execute(lambda: None)
+    call(breaker, lambda: None)  # to join; refused if it has heard already
     obey(breaker, COMMANDS)
 
 
