@@ -414,7 +414,7 @@ def soak_writers() -> None:
         ):
             time.sleep(3)
             doomed.kill()
-            told = json.loads(writing.communicate()[0].splitlines()[-1])
+            told = json.loads(writing.communicate(300)[0].splitlines()[-1])
             other.kill()
     good = told["dense"] and told["exit"] == 0 and told["stored"] == 6000
     say("6 writers x 1,000 with rollbacks", "dense, whole", str(told), ok=good)
@@ -432,7 +432,7 @@ def soak_outage() -> None:
             signal_all(stopped, signal.SIGSTOP)
             time.sleep(60)
             signal_all(stopped, signal.SIGCONT)
-            told = process.communicate()[0].strip()
+            told = process.communicate(300)[0].strip()
     stop()
     emitted, stored = map(int, told.split())
     good = emitted == stored
